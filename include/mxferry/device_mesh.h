@@ -1,0 +1,23 @@
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+namespace mxferry {
+
+// The ranks of a job as a grid of named dimensions, and this rank's place in it. The names that NeMo
+// AutoModel's expert parallelism uses are "ep_shard" and "ep".
+struct DeviceMesh {
+  struct Dimension {
+    std::string name;
+    std::int64_t size = 1;
+    std::int64_t coordinate = 0;  // of this rank: 0 to size - 1
+  };
+  std::vector<Dimension> dimensions;
+
+  // The number of ranks: the product of the sizes, 1 without dimensions.
+  std::int64_t rank_count() const;
+};
+
+}  // namespace mxferry

@@ -1,0 +1,85 @@
+#pragma once
+
+#include <filesystem>
+#include <stdexcept>
+#include <string>
+
+namespace mxferry {
+
+// One value per cause. `category()` groups them for exit codes and for callers that only care who is to blame.
+enum class ErrorCode {
+  // The caller asked for something that cannot be done.
+  invalid_argument,
+  destination_exists,
+  unsupported,
+  // A safetensors file breaks a rule of the format.
+  header_too_small,
+  header_too_large,
+  invalid_header_length,
+  invalid_header_utf8,
+  invalid_header_json,
+  duplicate_key,
+  invalid_offset,
+  size_overflow,
+  misaligned_size,
+  tensor_size_mismatch,
+  file_size_mismatch,
+  // A checkpoint folder is not what it should be.
+  not_a_checkpoint,
+  git_lfs_pointer,
+  incomplete_download,
+  lora_adapter,
+  invalid_index,
+  invalid_config,
+  missing_shard,
+  missing_tensor,
+  missing_partner,
+  missing_layer,
+  wrong_dtype,
+  wrong_shape,
+  name_collision,
+  unknown_layout,
+  unknown_orientation,
+  nonfinite_block,
+  overflow,
+  // The operating system refused.
+  io_error,
+  // Known before the work began.
+  not_enough_memory,
+  not_enough_disk,
+  // The caller's stop_token, or a signal.
+  cancelled,
+};
+
+enum class ErrorCategory { usage, source, system, limit, cancelled };
+
+ErrorCategory category(ErrorCode code) noexcept;
+
+// The code as written above, for example "header_too_small": stable, meant for programs.
+const char* name(ErrorCode code) noexcept;
+
+// What a person needs to act. Empty fields are left out of the message.
+struct ErrorDetails {
+  std::string problem;         // what is wrong, without a final stop
+  std::filesystem::path file;  // where
+  std::string tensor;          // where, the full tensor name as stored
+  std::string expected;
+  std::string found;
+  std::string advice;  // what to do about it, a sentence
+};
+
+// The only exception type that this library throws. what() is one line of printable text: control
+// characters of untrusted names are escaped.
+class Error : public std::runtime_error {
+ public:
+  Error(ErrorCode code, ErrorDetails details);
+
+  ErrorCode code() const noexcept { return code_; }
+  const ErrorDetails& details() const noexcept { return details_; }
+
+ private:
+  ErrorCode code_;
+  ErrorDetails details_;
+};
+
+}  // namespace mxferry
