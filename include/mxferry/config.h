@@ -26,8 +26,9 @@ struct MoEConfig {
   std::int64_t moe_inter_dim = 0;  // intermediate size of one expert
 };
 
-// NeMo AutoModel's choice of kernels. Only `attn` touches a checkpoint: with "te" (Transformer Engine)
-// the attention sinks are called `self_attn.attn_module.softmax_offset`; any other value leaves them.
+// NeMo AutoModel's choice of kernels. Only `attn` touches a checkpoint: with "te" (Transformer
+// Engine) the attention sinks are called `self_attn.attn_module.softmax_offset`; any other value
+// leaves them.
 struct BackendConfig {
   std::string attn = "flex";
 };

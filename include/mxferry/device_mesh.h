@@ -6,8 +6,8 @@
 
 namespace mxferry {
 
-// The ranks of a job as a grid of named dimensions, and this rank's place in it. The names that NeMo
-// AutoModel's expert parallelism uses are "ep_shard" and "ep".
+// The ranks of a job as a grid of named dimensions, and this rank's place in it. The names that
+// NeMo AutoModel's expert parallelism uses are "ep_shard" and "ep".
 struct DeviceMesh {
   struct Dimension {
     std::string name;

@@ -6,8 +6,8 @@
 
 namespace mxferry {
 
-// Every dtype of the safetensors format, in the order of its reference implementation (which sorts the
-// tensors of a file by it). Source: safetensors 0.8, `enum Dtype`.
+// Every dtype of the safetensors format, in the order of its reference implementation (which sorts
+// the tensors of a file by it). Source: safetensors 0.8, `enum Dtype`.
 enum class DType : std::uint8_t {
   BOOL,
   F4,

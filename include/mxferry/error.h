@@ -6,7 +6,8 @@
 
 namespace mxferry {
 
-// One value per cause. `category()` groups them for exit codes and for callers that only care who is to blame.
+// One value per cause. `category()` groups them for exit codes and for callers that only care who
+// is to blame.
 enum class ErrorCode {
   // The caller asked for something that cannot be done.
   invalid_argument,

@@ -20,12 +20,12 @@ using Shape = std::vector<std::int64_t>;
 // "[2, 128, 4, 16]".
 std::string to_string(const Shape& shape);
 
-// The number of elements. Throws Error(size_overflow) when it or a partial product exceeds 2^63 - 1,
-// Error(invalid_argument) for a negative size.
+// The number of elements. Throws Error(size_overflow) when it or a partial product exceeds 2^63 -
+// 1, Error(invalid_argument) for a negative size.
 std::int64_t element_count(const Shape& shape);
 
-// A dense, contiguous, row-major, little-endian array in memory. Copying a Tensor copies a reference:
-// both then share the storage, which is freed with the last of them.
+// A dense, contiguous, row-major, little-endian array in memory. Copying a Tensor copies a
+// reference: both then share the storage, which is freed with the last of them.
 class Tensor {
  public:
   // No storage: shape [0] of U8.
@@ -36,8 +36,8 @@ class Tensor {
   // Error(misaligned_size) when a sub-byte dtype does not fill its last byte.
   static Tensor empty(DType dtype, Shape shape);
 
-  // Wraps memory of the caller's without copying; `storage` keeps it alive and must point to at least
-  // the bytes that dtype and shape need.
+  // Wraps memory of the caller's without copying; `storage` keeps it alive and must point to at
+  // least the bytes that dtype and shape need.
   static Tensor wrap(std::shared_ptr<std::byte> storage, DType dtype, Shape shape);
 
   DType dtype() const noexcept { return dtype_; }
@@ -69,8 +69,8 @@ class Tensor {
   std::size_t byte_count_ = 0;
 };
 
-// Names to tensors in insertion order, with the semantics of a Python dict: assigning to a name that is
-// there keeps its place, erasing and inserting again moves it to the end.
+// Names to tensors in insertion order, with the semantics of a Python dict: assigning to a name
+// that is there keeps its place, erasing and inserting again moves it to the end.
 class StateDict {
  public:
   using Entry = std::pair<const std::string, Tensor>;

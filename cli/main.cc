@@ -1,0 +1,2 @@
+#include "mxferry/version.h"
+int main() { return 0; }

@@ -1,0 +1,189 @@
+#include "base/file.h"
+
+#include <fcntl.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <cstring>
+#include <string>
+#include <system_error>
+#include <utility>
+
+#include "mxferry/error.h"
+
+namespace mxferry {
+namespace {
+
+[[noreturn]] void fail(const std::filesystem::path& path, const char* operation, int error) {
+  throw Error(ErrorCode::io_error, {.problem = std::string("cannot ") + operation + ": " +
+                                               std::generic_category().message(error),
+                                    .file = path});
+}
+
+int open_retrying(const std::filesystem::path& path, int flags) {
+  int descriptor = -1;
+  do {
+    descriptor = ::open(path.c_str(), flags | O_CLOEXEC, 0666);
+  } while (descriptor < 0 && errno == EINTR);
+  return descriptor;
+}
+
+// The largest transfer that Linux takes in one call is just under 2 GiB.
+constexpr std::size_t kLargestTransfer = std::size_t{1} << 30;
+
+}  // namespace
+
+File::File(int descriptor, std::filesystem::path path) noexcept
+    : descriptor_(descriptor), path_(std::move(path)) {}
+
+File File::open_for_reading(const std::filesystem::path& path) {
+  const int descriptor = open_retrying(path, O_RDONLY | O_NONBLOCK);
+  if (descriptor < 0) fail(path, "open", errno);
+  File file(descriptor, path);
+  struct stat status{};
+  if (::fstat(descriptor, &status) != 0) fail(path, "stat", errno);
+  if (!S_ISREG(status.st_mode)) {
+    throw Error(ErrorCode::not_a_checkpoint, {.problem = "not a regular file", .file = path});
+  }
+  return file;
+}
+
+File File::create(const std::filesystem::path& path) {
+  const int descriptor = open_retrying(path, O_RDWR | O_CREAT | O_TRUNC);
+  if (descriptor < 0) fail(path, "create", errno);
+  return {descriptor, path};
+}
+
+File::File(File&& other) noexcept
+    : descriptor_(std::exchange(other.descriptor_, -1)), path_(std::move(other.path_)) {}
+
+File& File::operator=(File&& other) noexcept {
+  std::swap(descriptor_, other.descriptor_);
+  std::swap(path_, other.path_);
+  return *this;
+}
+
+File::~File() {
+  if (descriptor_ >= 0) ::close(descriptor_);
+}
+
+std::uint64_t File::size() const {
+  struct stat status{};
+  if (::fstat(descriptor_, &status) != 0) fail(path_, "stat", errno);
+  return static_cast<std::uint64_t>(status.st_size);
+}
+
+void File::read(std::uint64_t offset, std::span<std::byte> buffer) const {
+  while (!buffer.empty()) {
+    const ssize_t count =
+        ::pread(descriptor_, buffer.data(), std::min(buffer.size(), kLargestTransfer),
+                static_cast<off_t>(offset));
+    if (count < 0 && errno == EINTR) continue;
+    if (count < 0) fail(path_, "read", errno);
+    if (count == 0) {
+      throw Error(
+          ErrorCode::file_size_mismatch,
+          {.problem = "the file ends too early",
+           .file = path_,
+           .expected = std::to_string(buffer.size()) + " more bytes at " + std::to_string(offset),
+           .found = "its end",
+           .advice = "Was it cut short, or changed while it was read?"});
+    }
+    offset += static_cast<std::uint64_t>(count);
+    buffer = buffer.subspan(static_cast<std::size_t>(count));
+  }
+}
+
+void File::write(std::uint64_t offset, std::span<const std::byte> bytes) const {
+  while (!bytes.empty()) {
+    const ssize_t count =
+        ::pwrite(descriptor_, bytes.data(), std::min(bytes.size(), kLargestTransfer),
+                 static_cast<off_t>(offset));
+    if (count < 0 && errno == EINTR) continue;
+    if (count < 0) fail(path_, "write", errno);
+    offset += static_cast<std::uint64_t>(count);
+    bytes = bytes.subspan(static_cast<std::size_t>(count));
+  }
+}
+
+void File::preallocate(std::uint64_t size) const {
+  int result = 0;
+  do {
+    // Not posix_fallocate, which writes zeros where the file system cannot reserve.
+    result = size == 0 ? 0 : ::fallocate(descriptor_, 0, 0, static_cast<off_t>(size));
+  } while (result != 0 && errno == EINTR);
+  if (result != 0 && errno != EOPNOTSUPP && errno != ENOSYS)
+    fail(path_, "reserve disk space", errno);
+  if (::ftruncate(descriptor_, static_cast<off_t>(size)) != 0) fail(path_, "set the size", errno);
+}
+
+void File::start_flush(std::uint64_t offset, std::uint64_t size) const noexcept {
+  (void)::sync_file_range(descriptor_, static_cast<off_t>(offset), static_cast<off_t>(size),
+                          SYNC_FILE_RANGE_WRITE);
+}
+
+void File::sync() const {
+  int result = 0;
+  do {
+    result = ::fsync(descriptor_);
+  } while (result != 0 && errno == EINTR);
+  if (result != 0) fail(path_, "sync", errno);
+}
+
+namespace {
+
+std::filesystem::path partial(std::filesystem::path path) {
+  return path += ".partial";
+}
+
+}  // namespace
+
+AtomicFile::AtomicFile(std::filesystem::path path, bool sync)
+    : path_(std::move(path)), sync_(sync), file_(File::create(partial(path_))) {}
+
+AtomicFile::~AtomicFile() {
+  if (!committed_) ::unlink(file_.path().c_str());
+}
+
+void AtomicFile::commit() {
+  if (sync_) file_.sync();
+  if (::rename(file_.path().c_str(), path_.c_str()) != 0) fail(path_, "rename", errno);
+  committed_ = true;
+  if (sync_) sync_folder(path_.parent_path());
+}
+
+void sync_folder(const std::filesystem::path& folder) {
+  const std::filesystem::path path = folder.empty() ? "." : folder;
+  const int descriptor = open_retrying(path, O_RDONLY | O_DIRECTORY);
+  if (descriptor < 0) fail(path, "open", errno);
+  const int result = ::fsync(descriptor);
+  const int error = errno;
+  ::close(descriptor);
+  // Some network file systems cannot sync a folder; they order names by themselves.
+  if (result != 0 && error != EINVAL && error != ENOTSUP) fail(path, "sync", error);
+}
+
+std::string read_text_file(const std::filesystem::path& path, std::uint64_t limit) {
+  const File file = File::open_for_reading(path);
+  const std::uint64_t size = file.size();
+  if (size > limit) {
+    throw Error(ErrorCode::invalid_argument,
+                {.problem = "the file is too large for what it should be",
+                 .file = path,
+                 .expected = "at most " + std::to_string(limit) + " bytes",
+                 .found = std::to_string(size)});
+  }
+  std::string text(size, '\0');
+  file.read(0, std::as_writable_bytes(std::span(text)));
+  return text;
+}
+
+void write_text_file(const std::filesystem::path& path, std::string_view text, bool sync) {
+  AtomicFile file(path, sync);
+  file.file().write(0, std::as_bytes(std::span(text)));
+  file.commit();
+}
+
+}  // namespace mxferry

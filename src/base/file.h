@@ -1,0 +1,81 @@
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <filesystem>
+#include <span>
+#include <string>
+#include <string_view>
+
+namespace mxferry {
+
+// A regular file by its descriptor, which it owns. Move-only. Thread-safe but for open and close:
+// transfers are positional. Every failure is Error(io_error) with the path, the operation and the
+// system's reason. Short transfers and EINTR are retried.
+class File {
+ public:
+  // Refuses what is not a regular file (Error(not_a_checkpoint)) without blocking on a FIFO or
+  // touching a device.
+  static File open_for_reading(const std::filesystem::path& path);
+  // Creates, or empties what is there.
+  static File create(const std::filesystem::path& path);
+
+  File(File&& other) noexcept;
+  File& operator=(File&& other) noexcept;
+  File(const File&) = delete;
+  File& operator=(const File&) = delete;
+  ~File();
+
+  const std::filesystem::path& path() const noexcept { return path_; }
+  std::uint64_t size() const;
+
+  // Exactly buffer.size() bytes at offset; a file that ends before that is
+  // Error(file_size_mismatch).
+  void read(std::uint64_t offset, std::span<std::byte> buffer) const;
+  void write(std::uint64_t offset, std::span<const std::byte> bytes) const;
+
+  // Reserves disk space and sets the size, where the file system can; otherwise only sets the size.
+  void preallocate(std::uint64_t size) const;
+  // Starts writing the range back to the disk and returns at once; only a hint.
+  void start_flush(std::uint64_t offset, std::uint64_t size) const noexcept;
+  // Returns when data and size are on the disk.
+  void sync() const;
+
+ private:
+  File(int descriptor, std::filesystem::path path) noexcept;
+
+  int descriptor_ = -1;
+  std::filesystem::path path_;
+};
+
+// A file that has its final name only when it is complete: written as NAME.partial beside it, and
+// renamed by commit(). Destroyed before that, it removes the partial file.
+class AtomicFile {
+ public:
+  // `sync`: commit() waits for the disk, first for the data, then for the name.
+  AtomicFile(std::filesystem::path path, bool sync);
+  AtomicFile(const AtomicFile&) = delete;
+  AtomicFile& operator=(const AtomicFile&) = delete;
+  ~AtomicFile();
+
+  const File& file() const noexcept { return file_; }
+  void commit();
+
+ private:
+  std::filesystem::path path_;
+  bool sync_;
+  bool committed_ = false;
+  File file_;
+};
+
+// Returns when the names in the folder are on the disk.
+void sync_folder(const std::filesystem::path& folder);
+
+// The whole content of a small text file. Error(invalid_argument) names the file when it exceeds
+// `limit` bytes.
+std::string read_text_file(const std::filesystem::path& path, std::uint64_t limit);
+
+// Writes a small file through AtomicFile.
+void write_text_file(const std::filesystem::path& path, std::string_view text, bool sync);
+
+}  // namespace mxferry

@@ -1,0 +1,59 @@
+#include "base/parallel.h"
+
+#include <sched.h>
+
+#include <algorithm>
+#include <atomic>
+#include <exception>
+#include <mutex>
+#include <thread>
+#include <vector>
+
+#include "mxferry/error.h"
+
+namespace mxferry {
+
+int available_threads() noexcept {
+  cpu_set_t set;
+  CPU_ZERO(&set);
+  if (::sched_getaffinity(0, sizeof set, &set) == 0) return std::max(1, CPU_COUNT(&set));
+  return static_cast<int>(std::max(1u, std::thread::hardware_concurrency()));
+}
+
+void run_workers(int threads, std::stop_token outer,
+                 const std::function<void(int, std::stop_token)>& body) {
+  std::stop_source stop;
+  const std::stop_callback forward(outer, [&] { stop.request_stop(); });
+  std::mutex mutex;
+  std::exception_ptr first;
+  const auto run = [&](int worker) {
+    try {
+      body(worker, stop.get_token());
+    } catch (...) {
+      const std::lock_guard lock(mutex);
+      if (!first) first = std::current_exception();
+      stop.request_stop();
+    }
+  };
+  {
+    std::vector<std::jthread> others;
+    for (int worker = 1; worker < threads; ++worker) others.emplace_back(run, worker);
+    run(0);
+  }
+  if (first) std::rethrow_exception(first);
+  if (outer.stop_requested()) throw Error(ErrorCode::cancelled, {.problem = "stopped on request"});
+}
+
+void parallel_for(int threads, std::int64_t count, const std::function<void(std::int64_t)>& body) {
+  std::atomic<std::int64_t> next = 0;
+  const int useful = static_cast<int>(std::clamp<std::int64_t>(count, 1, std::max(1, threads)));
+  run_workers(useful, {}, [&](int, std::stop_token stop) {
+    while (!stop.stop_requested()) {
+      const std::int64_t i = next.fetch_add(1);
+      if (i >= count) return;
+      body(i);
+    }
+  });
+}
+
+}  // namespace mxferry
