@@ -1,0 +1,58 @@
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <filesystem>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "mxferry/inspect.h"
+#include "mxferry/safetensors.h"
+
+namespace mxferry {
+
+// One safetensors file of a checkpoint folder, its header validated.
+struct Shard {
+  std::string name;            // as the index spells it, relative to the folder
+  std::filesystem::path path;  // to open; links resolved
+  SafetensorsHeader header;
+};
+
+// A tensor that the checkpoint offers: listed by the index, or in any shard where there is no index.
+struct FolderTensor {
+  std::size_t shard = 0;  // index into Folder::shards
+  TensorInfo info;
+};
+
+// A weight_map entry whose file is missing or does not hold the tensor.
+struct MissingEntry {
+  std::string tensor;
+  std::string file;
+  bool file_exists = false;
+};
+
+// What lies in a checkpoint folder, before anybody asks what the tensors mean.
+struct Folder {
+  std::filesystem::path path;
+  std::vector<Shard> shards;          // those that could be read, by name
+  std::vector<FolderTensor> tensors;  // sorted by name; no name twice
+  std::vector<MissingEntry> missing;  // whether each is fatal is for the layout to say
+  bool has_index = false;
+  std::vector<Problem> problems;  // everything found here, in a stable order
+};
+
+// Reads every header and the index of a folder; never reads weights. What is wrong with the content becomes a
+// problem, so that one run can show all of them; only a path that cannot be read at all throws (Error
+// not_a_checkpoint, io_error).
+Folder open_folder(const std::filesystem::path& path);
+
+// The folder that a SRC argument means: an existing path as it is; else a Hub name such as "openai/gpt-oss-20b" that
+// lies in the local Hugging Face cache. Throws Error(not_a_checkpoint) that says where it looked.
+std::filesystem::path resolve_source(const std::string& source);
+
+// Whether a file of the folder may be followed to `target` (resolved): it lies within the folder, or within the same
+// Hugging Face cache entry (models--ORG--NAME).
+bool link_stays_inside(const std::filesystem::path& folder, const std::filesystem::path& target);
+
+}  // namespace mxferry
