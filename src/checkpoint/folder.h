@@ -19,7 +19,8 @@ struct Shard {
   SafetensorsHeader header;
 };
 
-// A tensor that the checkpoint offers: listed by the index, or in any shard where there is no index.
+// A tensor that the checkpoint offers: listed by the index, or in any shard where there is no
+// index.
 struct FolderTensor {
   std::size_t shard = 0;  // index into Folder::shards
   TensorInfo info;
@@ -42,17 +43,18 @@ struct Folder {
   std::vector<Problem> problems;  // everything found here, in a stable order
 };
 
-// Reads every header and the index of a folder; never reads weights. What is wrong with the content becomes a
-// problem, so that one run can show all of them; only a path that cannot be read at all throws (Error
-// not_a_checkpoint, io_error).
+// Reads every header and the index of a folder; never reads weights. What is wrong with the content
+// becomes a problem, so that one run can show all of them; only a path that cannot be read at all
+// throws (Error not_a_checkpoint, io_error).
 Folder open_folder(const std::filesystem::path& path);
 
-// The folder that a SRC argument means: an existing path as it is; else a Hub name such as "openai/gpt-oss-20b" that
-// lies in the local Hugging Face cache. Throws Error(not_a_checkpoint) that says where it looked.
+// The folder that a SRC argument means: an existing path as it is; else a Hub name such as
+// "openai/gpt-oss-20b" that lies in the local Hugging Face cache. Throws Error(not_a_checkpoint)
+// that says where it looked.
 std::filesystem::path resolve_source(const std::string& source);
 
-// Whether a file of the folder may be followed to `target` (resolved): it lies within the folder, or within the same
-// Hugging Face cache entry (models--ORG--NAME).
+// Whether a file of the folder may be followed to `target` (resolved): it lies within the folder,
+// or within the same Hugging Face cache entry (models--ORG--NAME).
 bool link_stays_inside(const std::filesystem::path& folder, const std::filesystem::path& target);
 
 }  // namespace mxferry

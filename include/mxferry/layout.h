@@ -1,0 +1,33 @@
+#pragma once
+
+#include <optional>
+#include <string_view>
+
+#include "mxferry/dtype.h"
+
+namespace mxferry {
+
+// Who gives a gpt-oss checkpoint its tensor names and axis orders.
+enum class Layout {
+  hf,    // Hugging Face transformers: MXFP4 (`..._blocks`, `..._scales`) or dense experts [E, in,
+         // out]
+  nemo,  // NeMo AutoModel's native names, always dense
+  original,  // OpenAI's release: fused qkv, MXFP4 or dense experts [E, out, in]
+};
+
+// How the weights of the experts are stored; the dense ones are also the dtypes of all other
+// parameters.
+enum class Codec { bf16, f16, f32, mxfp4 };
+
+// What the command line calls them, for example "original", "mxfp4".
+std::string_view name(Layout layout) noexcept;
+std::string_view name(Codec codec) noexcept;
+std::optional<Layout> parse_layout(std::string_view name) noexcept;
+std::optional<Codec> parse_codec(std::string_view name) noexcept;
+
+// BF16, F16 or F32; nullopt for mxfp4.
+std::optional<DType> dense_dtype(Codec codec) noexcept;
+// The inverse; nullopt for a dtype that weights are not stored in.
+std::optional<Codec> dense_codec(DType dtype) noexcept;
+
+}  // namespace mxferry

@@ -1,0 +1,35 @@
+#include "recipe/recipe.h"
+
+#include "mxferry/mxfp4.h"
+
+namespace mxferry {
+namespace {
+
+std::uint64_t element_count(const Recipe& recipe) noexcept {
+  return static_cast<std::uint64_t>(recipe.experts) * static_cast<std::uint64_t>(recipe.rows) *
+         static_cast<std::uint64_t>(recipe.columns);
+}
+
+std::uint64_t element_bytes(DType dtype) noexcept {
+  return static_cast<std::uint64_t>(bits(dtype)) / 8;
+}
+
+}  // namespace
+
+std::uint64_t source_bytes(const Recipe& recipe) noexcept {
+  switch (recipe.operation) {
+    case Operation::copy:
+      return element_count(recipe);
+    case Operation::decode:
+      return element_count(recipe) / kBlockSize * (kBlockBytes + 1);
+    default:
+      return element_count(recipe) * element_bytes(recipe.from);
+  }
+}
+
+std::uint64_t target_bytes(const Recipe& recipe) noexcept {
+  if (recipe.operation == Operation::copy) return element_count(recipe);
+  return element_count(recipe) * element_bytes(recipe.to);
+}
+
+}  // namespace mxferry
