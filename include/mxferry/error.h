@@ -61,12 +61,12 @@ const char* name(ErrorCode code) noexcept;
 
 // What a person needs to act. Empty fields are left out of the message.
 struct ErrorDetails {
-  std::string problem;         // what is wrong, without a final stop
-  std::filesystem::path file;  // where
-  std::string tensor;          // where, the full tensor name as stored
-  std::string expected;
-  std::string found;
-  std::string advice;  // what to do about it, a sentence
+  std::string problem = {};         // what is wrong, without a final stop
+  std::filesystem::path file = {};  // where
+  std::string tensor = {};          // where, the full tensor name as stored
+  std::string expected = {};
+  std::string found = {};
+  std::string advice = {};  // what to do about it, a sentence
 };
 
 // The only exception type that this library throws. what() is one line of printable text: control
