@@ -88,12 +88,14 @@ std::optional<std::int64_t> layer_number(std::string_view prefix, std::string_vi
   if (!before.ends_with(component)) return std::nullopt;
   before.remove_suffix(component.size());
   if (!before.empty() && !before.ends_with('.')) return std::nullopt;
+  // "007" is another name than "7", and a sign is none. No model has a million layers.
+  constexpr std::size_t kMostDigits = 6;
+  const bool canonical = !digits.empty() && digits.size() <= kMostDigits &&
+                         digits.find_first_not_of("0123456789") == std::string_view::npos &&
+                         (digits[0] != '0' || digits == "0");
+  if (!canonical) return std::nullopt;
   std::int64_t layer = 0;
-  const auto [end, error] = std::from_chars(digits.data(), digits.data() + digits.size(), layer);
-  // "007" is another name than "7", and a sign is none.
-  const bool canonical = digits == "0" || (!digits.empty() && digits[0] >= '1' && digits[0] <= '9');
-  if (error != std::errc() || end != digits.data() + digits.size() || !canonical)
-    return std::nullopt;
+  std::from_chars(digits.data(), digits.data() + digits.size(), layer);
   return layer;
 }
 

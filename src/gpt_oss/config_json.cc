@@ -1,0 +1,214 @@
+#include "gpt_oss/config_json.h"
+
+#include <array>
+#include <nlohmann/json.hpp>
+#include <string_view>
+#include <utility>
+
+#include "mxferry/error.h"
+
+namespace mxferry {
+namespace {
+
+using Json = nlohmann::ordered_json;
+
+Json parse_object(const std::string& text, const std::filesystem::path& file) {
+  constexpr int kDeepestNesting = 32;
+  const auto refuse = [&](std::string problem, std::string found) {
+    return Error(ErrorCode::invalid_config, {.problem = std::move(problem),
+                                             .file = file,
+                                             .expected = "a JSON object",
+                                             .found = std::move(found)});
+  };
+  const auto limit = [&](int depth, Json::parse_event_t, Json&) {
+    if (depth > kDeepestNesting) throw refuse("nested too deeply", "more than 32 levels");
+    return true;
+  };
+  Json json;
+  try {
+    json = Json::parse(text, limit);
+  } catch (const Json::exception& error) {
+    throw refuse("not valid JSON", error.what());
+  }
+  if (!json.is_object()) throw refuse("not a configuration", json.type_name());
+  return json;
+}
+
+struct SizeKey {
+  std::int64_t GptOssConfig::* field;
+  std::string_view hf;
+  std::string_view original;
+};
+
+constexpr std::array<SizeKey, 8> kSizeKeys = {{
+    {&GptOssConfig::num_hidden_layers, "num_hidden_layers", "num_hidden_layers"},
+    {&GptOssConfig::num_local_experts, "num_local_experts", "num_experts"},
+    {&GptOssConfig::hidden_size, "hidden_size", "hidden_size"},
+    {&GptOssConfig::intermediate_size, "intermediate_size", "intermediate_size"},
+    {&GptOssConfig::num_attention_heads, "num_attention_heads", "num_attention_heads"},
+    {&GptOssConfig::num_key_value_heads, "num_key_value_heads", "num_key_value_heads"},
+    {&GptOssConfig::head_dim, "head_dim", "head_dim"},
+    {&GptOssConfig::vocab_size, "vocab_size", "vocab_size"},
+}};
+
+std::int64_t size_value(const Json& json, std::string_view key, const std::filesystem::path& file) {
+  const auto entry = json.find(key);
+  if (entry == json.end() || entry->is_null()) return 0;
+  constexpr std::int64_t kLargest = (std::int64_t{1} << 31) - 1;
+  if (entry->is_number_unsigned()) {
+    const auto value = entry->get<std::uint64_t>();
+    if (value > 0 && value <= kLargest) return static_cast<std::int64_t>(value);
+  }
+  throw Error(ErrorCode::invalid_config, {.problem = "'" + std::string(key) + "' is no size",
+                                          .file = file,
+                                          .expected = "a positive integer below 2^31",
+                                          .found = entry->dump().substr(0, 80)});
+}
+
+Json quantization_config() {
+  // As in the published openai/gpt-oss-20b and -120b.
+  return {
+      {"modules_to_not_convert",
+       {"model.layers.*.self_attn", "model.layers.*.mlp.router", "model.embed_tokens", "lm_head"}},
+      {"quant_method", "mxfp4"}};
+}
+
+std::string_view torch_name(DType dtype) {
+  switch (dtype) {
+    case DType::F16:
+      return "float16";
+    case DType::F32:
+      return "float32";
+    default:
+      return "bfloat16";
+  }
+}
+
+// OpenAI's keys, their order and their defaults (gpt_oss/torch/model.py), with what holds the same
+// in Hugging Face's.
+Json original_from_hf(const Json& hf) {
+  const Json rope = hf.value("rope_scaling", Json::object());
+  Json original = Json::object();
+  const auto take = [&](const char* key, const char* from, Json fallback) {
+    original[key] = hf.contains(from) ? hf[from] : std::move(fallback);
+  };
+  take("num_hidden_layers", "num_hidden_layers", 36);
+  take("num_experts", "num_local_experts", 128);
+  take("experts_per_token", "num_experts_per_tok", 4);
+  take("vocab_size", "vocab_size", 201088);
+  take("hidden_size", "hidden_size", 2880);
+  take("intermediate_size", "intermediate_size", 2880);
+  take("swiglu_limit", "swiglu_limit", 7.0);
+  take("head_dim", "head_dim", 64);
+  take("num_attention_heads", "num_attention_heads", 64);
+  take("num_key_value_heads", "num_key_value_heads", 8);
+  take("sliding_window", "sliding_window", 128);
+  take("initial_context_length", "initial_context_length",
+       rope.value("original_max_position_embeddings", Json(4096)));
+  take("rope_theta", "rope_theta", 150000);
+  original["rope_scaling_factor"] = rope.value("factor", Json(32.0));
+  original["rope_ntk_alpha"] = rope.value("beta_slow", Json(1.0));
+  original["rope_ntk_beta"] = rope.value("beta_fast", Json(32.0));
+  return original;
+}
+
+Json layer_types(const Json& count) {
+  Json types = Json::array();
+  const std::int64_t layers = count.is_number_integer() ? count.get<std::int64_t>() : 0;
+  for (std::int64_t layer = 0; layer < layers; ++layer) {
+    types.push_back(layer % 2 == 0 ? "sliding_attention" : "full_attention");
+  }
+  return types;
+}
+
+// The published config.json of openai/gpt-oss-20b with the sizes of `original`.
+Json hf_from_original(const Json& original) {
+  const auto value = [&](const char* key, Json fallback) {
+    return original.value(key, std::move(fallback));
+  };
+  const Json factor = value("rope_scaling_factor", 32.0);
+  const Json initial = value("initial_context_length", 4096);
+  const Json longest =
+      factor.is_number() && initial.is_number()
+          ? Json(static_cast<std::int64_t>(initial.get<double>() * factor.get<double>()))
+          : Json(131072);
+  const Json layers = value("num_hidden_layers", 36);
+  Json hf = Json::object();
+  hf["architectures"] = {"GptOssForCausalLM"};
+  hf["attention_bias"] = true;
+  hf["attention_dropout"] = 0.0;
+  hf["eos_token_id"] = 200002;
+  hf["experts_per_token"] = value("experts_per_token", 4);
+  hf["head_dim"] = value("head_dim", 64);
+  hf["hidden_act"] = "silu";
+  hf["hidden_size"] = value("hidden_size", 2880);
+  hf["initial_context_length"] = initial;
+  hf["initializer_range"] = 0.02;
+  hf["intermediate_size"] = value("intermediate_size", 2880);
+  hf["layer_types"] = layer_types(layers);
+  hf["max_position_embeddings"] = longest;
+  hf["model_type"] = "gpt_oss";
+  hf["num_attention_heads"] = value("num_attention_heads", 64);
+  hf["num_experts_per_tok"] = value("experts_per_token", 4);
+  hf["num_hidden_layers"] = layers;
+  hf["num_key_value_heads"] = value("num_key_value_heads", 8);
+  hf["num_local_experts"] = value("num_experts", 128);
+  hf["output_router_logits"] = false;
+  hf["pad_token_id"] = 199999;
+  hf["rms_norm_eps"] = 1e-5;
+  hf["rope_scaling"] = {{"beta_fast", value("rope_ntk_beta", 32.0)},
+                        {"beta_slow", value("rope_ntk_alpha", 1.0)},
+                        {"factor", factor},
+                        {"original_max_position_embeddings", initial},
+                        {"rope_type", "yarn"},
+                        {"truncate", false}};
+  hf["rope_theta"] = value("rope_theta", 150000);
+  hf["router_aux_loss_coef"] = 0.9;
+  hf["sliding_window"] = value("sliding_window", 128);
+  hf["swiglu_limit"] = value("swiglu_limit", 7.0);
+  hf["tie_word_embeddings"] = false;
+  hf["torch_dtype"] = "bfloat16";
+  hf["use_cache"] = true;
+  hf["vocab_size"] = value("vocab_size", 201088);
+  return hf;
+}
+
+void set_weight_keys(Json& hf, const ConfigEdit& edit) {
+  if (!edit.packed) {
+    hf.erase("quantization_config");
+  } else if (!hf.contains("quantization_config")) {
+    hf["quantization_config"] = quantization_config();
+  }
+  if (edit.torch_dtype) {
+    const bool new_key = hf.contains("dtype") && !hf.contains("torch_dtype");
+    hf[new_key ? "dtype" : "torch_dtype"] = torch_name(*edit.torch_dtype);
+  }
+}
+
+}  // namespace
+
+GptOssConfig parse_config(const std::string& text, const std::filesystem::path& file) {
+  const Json json = parse_object(text, file);
+  GptOssConfig config;
+  for (const SizeKey& key : kSizeKeys) {
+    config.*key.field = size_value(json, key.hf, file);
+    if (config.*key.field == 0) config.*key.field = size_value(json, key.original, file);
+  }
+  return config;
+}
+
+std::string edit_config(const std::string& text, const std::filesystem::path& file,
+                        const ConfigEdit& edit) {
+  Json json = parse_object(text, file);
+  // The folder's config need not be of the style of its weights: nemo and hf share one.
+  const bool is_original = json.contains("num_experts") && !json.contains("num_local_experts");
+  if (edit.to == Layout::original) {
+    if (!is_original) json = original_from_hf(json);
+  } else {
+    if (is_original) json = hf_from_original(json);
+    set_weight_keys(json, edit);
+  }
+  return json.dump(2, ' ', false, Json::error_handler_t::replace) + "\n";
+}
+
+}  // namespace mxferry

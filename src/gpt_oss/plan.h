@@ -1,0 +1,54 @@
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <functional>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "gpt_oss/probe.h"
+#include "mxferry/layout.h"
+#include "recipe/catalog.h"
+#include "recipe/recipe.h"
+
+namespace mxferry {
+
+// What a conversion is asked for.
+struct Target {
+  Layout layout = Layout::hf;
+  std::string attn = "flex";
+  std::optional<Codec> dtype;  // nullopt: bf16 where experts are dequantized, else unchanged
+  std::optional<DType>
+      dense_dtype;  // of everything but the experts' weights; nullopt: as dtype says
+  std::function<bool(std::string_view name)>
+      excluded;  // by the target's name; empty excludes nothing
+};
+
+// The recipes of one conversion and the tensors that they fill.
+struct Plan {
+  Catalog target;               // no shard, no offset yet; in natural order of the names
+  std::vector<Recipe> recipes;  // by target
+  bool packed = false;          // experts are MXFP4 in the target
+  std::optional<DType>
+      dtype;  // all known parameters' dtype where the target has one, for config.json
+  std::size_t passed_through = 0;  // tensors of unknown name
+  std::size_t excluded = 0;
+};
+
+// Joins the description's parameters with the target's layout. Pure. The description must have a
+// layout and no fatal problem. Throws Error: unsupported (MXFP4 from dense), invalid_argument (nemo
+// has no MXFP4), name_collision, missing_partner and wrong_dtype (a fused tensor whose parts are
+// not all there or differ).
+Plan make_plan(const Catalog& source, const Description& description, const Target& target);
+
+// Orders names as a person would: digits by value, so that layer 2 stands before layer 10.
+bool natural_less(std::string_view a, std::string_view b) noexcept;
+
+// Deals the tensors in their order into shards of at most `limit` bytes of data, each as full as it
+// can be; a larger tensor has a shard of its own. Sets Catalog's shard and returns the number of
+// shards, at least 1.
+std::size_t assign_shards(Catalog& catalog, std::uint64_t limit);
+
+}  // namespace mxferry

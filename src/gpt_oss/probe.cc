@@ -1,0 +1,388 @@
+#include "gpt_oss/probe.h"
+
+#include <algorithm>
+#include <array>
+#include <map>
+#include <set>
+#include <string_view>
+#include <utility>
+
+#include "gpt_oss/geometry.h"
+#include "mxferry/mxfp4.h"
+
+namespace mxferry {
+namespace {
+
+// The stored tensors of one parameter before they are checked.
+struct Pieces {
+  std::optional<std::size_t> dense, blocks, scales;
+  std::span<const LayoutRow> rows;
+};
+
+class Prober {
+ public:
+  Prober(const Catalog& catalog, const std::vector<MissingName>& missing,
+         const std::optional<GptOssConfig>& config)
+      : catalog_(catalog), missing_(missing), has_config_(config.has_value()) {
+    result_.config = config.value_or(GptOssConfig{});
+  }
+
+  Description run() {
+    detect_layout();
+    if (!result_.layout) return std::move(result_);
+    group();
+    complete_geometry(result_.config, geometry_);
+    for (const auto& [parameter, index] : order_) describe(parameter, groups_.at(parameter));
+    judge_missing();
+    check_layers();
+    return std::move(result_);
+  }
+
+ private:
+  void fatal(ErrorCode code, std::string tensor, std::string text) {
+    result_.problems.push_back({Severity::fatal, code, "", std::move(tensor), std::move(text)});
+  }
+  void warn(ErrorCode code, std::string tensor, std::string text) {
+    result_.problems.push_back({Severity::warning, code, "", std::move(tensor), std::move(text)});
+  }
+
+  void detect_layout();
+  void group();
+  void describe(const Parameter& parameter, const Pieces& pieces);
+  void describe_packed(const Parameter& parameter, const Pieces& pieces, const Shape& expected);
+  void describe_dense(const Parameter& parameter, const Pieces& pieces, const Shape& expected);
+  void describe_fused(const Parameter& first, const Pieces& pieces);
+  std::optional<AxisOrder> expert_order(const Parameter& parameter, const StoredTensor& tensor,
+                                        const Shape& expected);
+  std::optional<AxisOrder> order_by_shape(ParameterKind kind, const Shape& stored) const;
+  void judge_missing();
+  void check_layers();
+  bool check_shape(const StoredTensor& tensor, const Shape& expected);
+  bool check_dtype(const StoredTensor& tensor);
+  std::string authority() const { return has_config_ ? "config.json" : "the other tensors"; }
+
+  const Catalog& catalog_;
+  const std::vector<MissingName>& missing_;
+  bool has_config_;
+  Description result_;
+  std::map<Parameter, Pieces> groups_;
+  std::vector<std::pair<Parameter, std::size_t>> order_;
+  std::vector<NamedShape> geometry_;
+};
+
+// A row that only one of the layouts has tells them apart.
+bool is_telling(Layout layout, const LayoutRow& row) {
+  if (layout == Layout::original) return true;
+  const Layout other = layout == Layout::hf ? Layout::nemo : Layout::hf;
+  return layout_row(other, "flex", row.kind).suffix != row.suffix;
+}
+
+void Prober::detect_layout() {
+  std::array<std::string, 3> witness;
+  for (const StoredTensor& tensor : catalog_) {
+    for (const Layout layout : {Layout::hf, Layout::nemo, Layout::original}) {
+      const auto match = match_name(layout, "flex", tensor.name);
+      std::string& name = witness[static_cast<std::size_t>(layout)];
+      if (match && name.empty() && is_telling(layout, match->rows[0])) name = tensor.name;
+    }
+    if (tensor.name.ends_with(layout_row(Layout::nemo, "te", ParameterKind::sinks).suffix))
+      result_.attn = "te";
+  }
+  // "block.N.mlp.gate.weight" ends like a nemo name; the prefix decides.
+  std::string& nemo = witness[static_cast<std::size_t>(Layout::nemo)];
+  if (nemo.starts_with("block.")) nemo.clear();
+  std::vector<Layout> found;
+  for (const Layout layout : {Layout::hf, Layout::nemo, Layout::original}) {
+    if (!witness[static_cast<std::size_t>(layout)].empty()) found.push_back(layout);
+  }
+  if (found.size() == 1) {
+    result_.layout = found[0];
+    result_.layout_reason = "names such as '" + witness[static_cast<std::size_t>(found[0])] + "'";
+    return;
+  }
+  if (found.empty()) {
+    fatal(ErrorCode::unknown_layout, "",
+          "no tensor has a name that gpt-oss checkpoints have; expected names such as "
+          "'model.layers.0.mlp.experts.gate_up_proj_blocks' (hf), "
+          "'model.layers.0.mlp.experts.gate_and_up_projs' (nemo) "
+          "or 'block.0.mlp.mlp1_weight.blocks' (original)" +
+              (catalog_.empty() ? std::string() : ", found '" + catalog_[0].name + "'"));
+    return;
+  }
+  const std::string& a = witness[static_cast<std::size_t>(found[0])];
+  const std::string& b = witness[static_cast<std::size_t>(found[1])];
+  fatal(ErrorCode::unknown_layout, "",
+        "the names are of two layouts: '" + a + "' is " + std::string(name(found[0])) + ", '" + b +
+            "' is " + std::string(name(found[1])) + "; keep the files of one of them");
+}
+
+void Prober::group() {
+  for (std::size_t i = 0; i < catalog_.size(); ++i) {
+    const StoredTensor& tensor = catalog_[i];
+    auto match = match_name(*result_.layout, result_.attn, tensor.name);
+    // A checkpoint trained with TE may keep the plain name, and the other way round.
+    if (!match && result_.attn == "te") match = match_name(*result_.layout, "flex", tensor.name);
+    if (!match) {
+      result_.unknown.push_back(i);
+      continue;
+    }
+    const Parameter parameter = match->parameter(match->rows[0]);
+    const auto [entry, is_new] = groups_.try_emplace(parameter);
+    if (is_new) order_.emplace_back(parameter, i);
+    Pieces& pieces = entry->second;
+    pieces.rows = match->rows;
+    std::optional<std::size_t>& slot = match->piece == Piece::dense    ? pieces.dense
+                                       : match->piece == Piece::blocks ? pieces.blocks
+                                                                       : pieces.scales;
+    if (slot) {
+      fatal(ErrorCode::name_collision, tensor.name,
+            "the same parameter is there twice: also as '" + catalog_[*slot].name + "'");
+    }
+    slot = i;
+    if (match->piece != Piece::scales) {
+      geometry_.push_back(
+          {parameter.kind, match->piece == Piece::blocks, match->rows.size() > 1, tensor.shape});
+    }
+    if (match->piece != Piece::dense) result_.packed = true;
+    if (parameter.layer && !has_config_) {
+      result_.config.num_hidden_layers =
+          std::max(result_.config.num_hidden_layers, *parameter.layer + 1);
+    }
+  }
+}
+
+bool Prober::check_shape(const StoredTensor& tensor, const Shape& expected) {
+  if (tensor.shape == expected) return true;
+  fatal(ErrorCode::wrong_shape, tensor.name,
+        "expected shape " + to_string(expected) + " by " + authority() + ", found " +
+            to_string(tensor.shape));
+  return false;
+}
+
+bool Prober::check_dtype(const StoredTensor& tensor) {
+  if (is_dense_float(tensor.dtype)) return true;
+  fatal(ErrorCode::wrong_dtype, tensor.name,
+        "expected dtype BF16, F16 or F32, found " + std::string(mxferry::name(tensor.dtype)));
+  return false;
+}
+
+void Prober::describe(const Parameter& parameter, const Pieces& pieces) {
+  if (pieces.rows.size() > 1) return describe_fused(parameter, pieces);
+  if (pieces.dense && (pieces.blocks || pieces.scales)) {
+    const std::size_t packed = pieces.blocks ? *pieces.blocks : *pieces.scales;
+    return fatal(ErrorCode::name_collision, catalog_[*pieces.dense].name,
+                 "the same parameter is there twice: also as '" + catalog_[packed].name + "'");
+  }
+  const std::optional<Shape> expected = logical_shape(parameter.kind, result_.config);
+  if (!expected) {
+    const std::size_t any = pieces.dense    ? *pieces.dense
+                            : pieces.blocks ? *pieces.blocks
+                                            : *pieces.scales;
+    return fatal(ErrorCode::invalid_config, catalog_[any].name,
+                 "neither config.json nor the other tensors tell its sizes; put the model's "
+                 "config.json beside the weights");
+  }
+  if (pieces.dense) return describe_dense(parameter, pieces, *expected);
+  describe_packed(parameter, pieces, *expected);
+}
+
+void Prober::describe_packed(const Parameter& parameter, const Pieces& pieces,
+                             const Shape& expected) {
+  const LayoutRow& row = pieces.rows[0];
+  if (!pieces.blocks || !pieces.scales) {
+    const StoredTensor& here = catalog_[pieces.blocks ? *pieces.blocks : *pieces.scales];
+    const std::string_view has = pieces.blocks ? row.blocks_ending : row.scales_ending;
+    const std::string_view lacks = pieces.blocks ? row.scales_ending : row.blocks_ending;
+    std::string partner = here.name;
+    partner.replace(partner.size() - has.size(), has.size(), lacks);
+    return fatal(ErrorCode::missing_partner, here.name,
+                 "MXFP4 weights come as blocks and scales, but '" + partner + "' is missing");
+  }
+  const StoredTensor& blocks = catalog_[*pieces.blocks];
+  const StoredTensor& scales = catalog_[*pieces.scales];
+  bool good = true;
+  for (const StoredTensor* tensor : {&blocks, &scales}) {
+    if (tensor->dtype == DType::U8) continue;
+    fatal(ErrorCode::wrong_dtype, tensor->name,
+          "expected dtype U8, found " + std::string(mxferry::name(tensor->dtype)));
+    good = false;
+  }
+  if (expected[2] % kBlockSize != 0) {
+    return fatal(
+        ErrorCode::wrong_shape, blocks.name,
+        "an input dimension of " + std::to_string(expected[2]) + " is not a multiple of 32");
+  }
+  const std::int64_t groups = expected[2] / kBlockSize;
+  good &= check_shape(blocks, {expected[0], expected[1], groups, kBlockBytes});
+  good &= check_shape(scales, {expected[0], expected[1], groups});
+  if (!good) return;
+  const StoredForm form{.packed = true, .tensor = *pieces.blocks, .scales = *pieces.scales};
+  result_.parameters.push_back({parameter, expected, form});
+}
+
+void Prober::describe_dense(const Parameter& parameter, const Pieces& pieces,
+                            const Shape& expected) {
+  const StoredTensor& tensor = catalog_[*pieces.dense];
+  StoredForm form{.tensor = *pieces.dense, .dtype = tensor.dtype};
+  if (!check_dtype(tensor)) return;
+  if (is_expert_weight(parameter.kind)) {
+    const std::optional<AxisOrder> order = expert_order(parameter, tensor, expected);
+    if (!order) return;
+    form.order = *order;
+    if (*order != pieces.rows[0].order) {
+      warn(ErrorCode::unknown_orientation, tensor.name,
+           std::string("stored with its two last dimensions swapped for the ") +
+               std::string(mxferry::name(*result_.layout)) + " layout: shape " +
+               to_string(tensor.shape) + "; it is read that way");
+    }
+  } else if (!check_shape(tensor, expected)) {
+    return;
+  }
+  result_.parameters.push_back({parameter, expected, form});
+}
+
+// By the shape where its two dimensions differ.
+std::optional<AxisOrder> Prober::order_by_shape(ParameterKind kind, const Shape& stored) const {
+  const std::optional<Shape> logical = logical_shape(kind, result_.config);
+  if (!logical || (*logical)[1] == (*logical)[2]) return std::nullopt;
+  if (stored == *logical) return AxisOrder::out_in;
+  if (stored == Shape{(*logical)[0], (*logical)[2], (*logical)[1]}) return AxisOrder::in_out;
+  return std::nullopt;
+}
+
+// A square weight lies as its sibling in the same layer does: gate_up and down are never square
+// both, since one has 2I rows and the other I columns.
+std::optional<AxisOrder> Prober::expert_order(const Parameter& parameter,
+                                              const StoredTensor& tensor, const Shape& expected) {
+  if (expected[1] != expected[2]) {
+    const std::optional<AxisOrder> order = order_by_shape(parameter.kind, tensor.shape);
+    if (!order) {
+      const AxisOrder usual = groups_.at(parameter).rows[0].order;
+      const Shape stored =
+          usual == AxisOrder::out_in ? expected : Shape{expected[0], expected[2], expected[1]};
+      check_shape(tensor, stored);
+    }
+    return order;
+  }
+  if (!check_shape(tensor, expected)) return std::nullopt;
+  Parameter sibling = parameter;
+  sibling.kind = parameter.kind == ParameterKind::down_weight ? ParameterKind::gate_up_weight
+                                                              : ParameterKind::down_weight;
+  const auto found = groups_.find(sibling);
+  if (found != groups_.end() && found->second.dense) {
+    const auto order = order_by_shape(sibling.kind, catalog_[*found->second.dense].shape);
+    if (order) return order;
+  }
+  fatal(ErrorCode::unknown_orientation, tensor.name,
+        "the weight is square and '" +
+            tensor_name(*result_.layout, result_.attn, sibling, Piece::dense).value_or("") +
+            "', whose shape would tell whether it is stored [out, in] or [in, out], is missing");
+  return std::nullopt;
+}
+
+void Prober::describe_fused(const Parameter& first, const Pieces& pieces) {
+  const StoredTensor& tensor = catalog_[*pieces.dense];
+  if (!check_dtype(tensor)) return;
+  std::vector<SourceParameter> parts;
+  Shape whole;
+  for (const LayoutRow& row : pieces.rows) {
+    const std::optional<Shape> shape = logical_shape(row.kind, result_.config);
+    if (!shape) {
+      return fatal(ErrorCode::invalid_config, tensor.name,
+                   "neither config.json nor the other tensors tell how many of its rows are query, "
+                   "key and value");
+    }
+    Parameter parameter = first;
+    parameter.kind = row.kind;
+    const std::int64_t first_row = whole.empty() ? 0 : whole[0];
+    parts.push_back({parameter,
+                     *shape,
+                     {.tensor = *pieces.dense, .dtype = tensor.dtype, .first_row = first_row}});
+    whole = *shape;
+    whole[0] += first_row;
+  }
+  if (!check_shape(tensor, whole)) return;
+  for (SourceParameter& part : parts) result_.parameters.push_back(std::move(part));
+}
+
+void Prober::judge_missing() {
+  for (const MissingName& missing : missing_) {
+    bool stale = false;
+    for (const Layout layout : {Layout::hf, Layout::nemo, Layout::original}) {
+      const auto match = match_name(layout, "flex", missing.tensor);
+      if (!match) continue;
+      const Parameter parameter = match->parameter(match->rows[0]);
+      stale = stale || std::ranges::any_of(result_.parameters, [&](const SourceParameter& source) {
+                return source.parameter.kind == parameter.kind &&
+                       source.parameter.layer == parameter.layer;
+              });
+    }
+    const std::string where = missing.file_exists ? "'" + missing.file + "', which does not hold it"
+                                                  : "'" + missing.file + "', which is not there";
+    if (stale) {
+      warn(ErrorCode::missing_tensor, missing.tensor,
+           "a stale key of the index: it points to " + where +
+               ", but the same parameter is there in another form");
+    } else {
+      fatal(missing.file_exists ? ErrorCode::missing_tensor : ErrorCode::missing_shard,
+            missing.tensor, "the index says it is in " + where + "; download the checkpoint again");
+    }
+  }
+}
+
+void Prober::check_layers() {
+  std::map<std::string, std::set<std::int64_t>> layers;  // by what stands before "layers."
+  std::set<std::pair<std::int64_t, ParameterKind>> present;
+  std::set<ParameterKind> kinds;
+  for (const auto& [parameter, index] : order_) {
+    kinds.insert(parameter.kind);
+    if (!parameter.layer) continue;
+    layers[parameter.prefix.substr(0, parameter.prefix.rfind("layers."))].insert(*parameter.layer);
+    present.emplace(*parameter.layer, parameter.kind);
+  }
+  const std::int64_t count = result_.config.num_hidden_layers;
+  for (const auto& [prefix, found] : layers) {
+    const std::int64_t end = std::max(count, *found.rbegin() + 1);
+    if (has_config_ && count > 0 && *found.rbegin() >= count) {
+      fatal(ErrorCode::invalid_config, "",
+            "config.json says " + std::to_string(count) +
+                " layers, but there are tensors of layer " + std::to_string(*found.rbegin()));
+    }
+    // A wild layer number must not make this loop long.
+    std::int64_t reported = 0;
+    for (std::int64_t layer = 0; layer < end && reported < 8; ++layer) {
+      if (found.contains(layer)) continue;
+      ++reported;
+      fatal(ErrorCode::missing_layer, "",
+            "layer " + std::to_string(layer) + " of " + std::to_string(end) + " is missing (" +
+                prefix + "layers." + std::to_string(layer) + ".*)");
+    }
+  }
+  std::int64_t reported = 0;
+  for (const auto& [prefix, found] : layers) {
+    for (const std::int64_t layer : found) {
+      for (const ParameterKind kind : kinds) {
+        if (!is_per_layer(kind) || present.contains({layer, kind}) || ++reported > 8) continue;
+        warn(ErrorCode::missing_tensor, "",
+             "layer " + std::to_string(layer) + " has no " + description(kind) +
+                 ", which other layers have");
+      }
+    }
+  }
+  for (const ParameterKind kind :
+       {ParameterKind::embedding, ParameterKind::final_norm, ParameterKind::head}) {
+    if (!kinds.contains(kind)) {
+      warn(ErrorCode::missing_tensor, "",
+           std::string("the checkpoint has no ") + description(kind));
+    }
+  }
+}
+
+}  // namespace
+
+Description probe(const Catalog& catalog, const std::vector<MissingName>& missing,
+                  const std::optional<GptOssConfig>& config) {
+  return Prober(catalog, missing, config).run();
+}
+
+}  // namespace mxferry

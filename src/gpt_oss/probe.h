@@ -1,0 +1,59 @@
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "gpt_oss/layout_table.h"
+#include "gpt_oss/parameter.h"
+#include "mxferry/config.h"
+#include "mxferry/inspect.h"
+#include "mxferry/layout.h"
+#include "recipe/catalog.h"
+#include "recipe/recipe.h"
+
+namespace mxferry {
+
+// Where the source keeps a parameter.
+struct StoredForm {
+  bool packed = false;
+  std::size_t tensor = 0;               // index into the catalog; of the blocks where packed
+  std::size_t scales = 0;               // packed only
+  DType dtype = DType::BF16;            // of a dense parameter
+  AxisOrder order = AxisOrder::out_in;  // of a dense expert weight
+  std::int64_t first_row = 0;           // of a part of a fused tensor
+};
+
+struct SourceParameter {
+  Parameter parameter;
+  Shape shape;  // logical: [n], [out, in] or [expert, out, in]
+  StoredForm form;
+};
+
+struct MissingName {
+  std::string tensor;
+  std::string file;
+  bool file_exists = false;
+};
+
+// Everything that planning needs to know about a source; a function of names, dtypes, shapes and
+// the config alone.
+struct Description {
+  std::optional<Layout> layout;  // nullopt: not a gpt-oss checkpoint, and a problem says so
+  std::string layout_reason;     // how it was recognised, for people
+  std::string attn = "flex";     // "te" where the sinks have TE's name
+  bool packed = false;           // some expert weight is MXFP4
+  GptOssConfig config;           // as given, completed from the shapes
+  std::vector<SourceParameter> parameters;  // in the catalog's order
+  std::vector<std::size_t> unknown;         // tensors that the layout does not know
+  std::vector<Problem> problems;
+};
+
+// `missing`: index entries without a tensor. `config`: what config.json says, nullopt where there
+// is none.
+Description probe(const Catalog& catalog, const std::vector<MissingName>& missing,
+                  const std::optional<GptOssConfig>& config);
+
+}  // namespace mxferry
