@@ -1,0 +1,55 @@
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <mutex>
+#include <optional>
+#include <vector>
+
+#include "flow/tile.h"
+#include "recipe/catalog.h"
+#include "recipe/recipe.h"
+
+namespace mxferry {
+
+// Deals tiles to workers, shard by shard. Thread-safe.
+class Schedule {
+ public:
+  // The arguments must outlive the schedule.
+  Schedule(const std::vector<Recipe>& recipes, const Catalog& target, std::size_t shard_count,
+           const TileLimits& limits);
+
+  struct Work {
+    std::size_t shard = 0;
+    const Recipe* recipe = nullptr;
+    Tile tile;
+  };
+
+  // The next tile for a worker: of the shard that it worked on (`previous`), else of a shard that
+  // nobody has begun, else of the one with the most tiles left. nullopt when all tiles are dealt.
+  std::optional<Work> next(std::optional<std::size_t> previous);
+
+  // Tells that a dealt tile is done; true for the last one of its shard.
+  bool finish(std::size_t shard);
+
+  // Shards without any tile: all their tensors are empty.
+  std::vector<std::size_t> empty_shards() const;
+
+ private:
+  struct ShardState {
+    std::vector<const Recipe*> recipes;
+    std::size_t recipe = 0;       // the one being dealt
+    std::int64_t tile = 0;        // its next tile
+    std::int64_t undealt = 0;     // tiles
+    std::int64_t unfinished = 0;  // tiles
+    bool begun = false;
+  };
+
+  Work deal(std::size_t shard);
+
+  TileLimits limits_;
+  std::mutex mutex_;
+  std::vector<ShardState> shards_;
+};
+
+}  // namespace mxferry

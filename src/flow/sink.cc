@@ -1,0 +1,46 @@
+#include "flow/sink.h"
+
+#include <utility>
+
+namespace mxferry {
+namespace {
+
+// Dirty pages beyond this are sent to the disk at once, so that the sync at the end has little left
+// to wait for.
+constexpr std::uint64_t kFlushWindow = std::uint64_t{32} << 20;
+
+}  // namespace
+
+FileSink::FileSink(const Catalog& catalog, std::vector<OutputFile> files, bool sync)
+    : catalog_(catalog), files_(std::move(files)), sync_(sync), shards_(files_.size()) {}
+
+AtomicFile& FileSink::open(std::size_t shard) {
+  OpenShard& state = shards_[shard];
+  std::call_once(state.opened, [&] {
+    const OutputFile& output = files_[shard];
+    state.file.emplace(output.path, sync_);
+    state.file->file().preallocate(output.size);
+    state.file->file().write(0, std::as_bytes(std::span(output.header)));
+  });
+  return *state.file;
+}
+
+void FileSink::write(std::size_t tensor, std::uint64_t offset, std::span<const std::byte> bytes) {
+  const StoredTensor& stored = catalog_[tensor];
+  const File& file = open(stored.shard).file();
+  file.write(stored.offset + offset, bytes);
+  if (!sync_) return;
+  std::atomic<std::uint64_t>& unflushed = shards_[stored.shard].unflushed;
+  if (unflushed.fetch_add(bytes.size()) + bytes.size() >= kFlushWindow) {
+    unflushed = 0;
+    constexpr std::uint64_t kToTheEnd = 0;
+    file.start_flush(0, kToTheEnd);
+  }
+}
+
+void FileSink::finish_shard(std::size_t shard) {
+  open(shard).commit();
+  shards_[shard].file.reset();
+}
+
+}  // namespace mxferry

@@ -1,0 +1,241 @@
+#include "flow/transcode.h"
+
+#include <algorithm>
+#include <string>
+
+#include "base/memory.h"
+#include "dense/convert.h"
+#include "mxferry/error.h"
+#include "mxferry/mxfp4.h"
+#include "mxfp4/decode.h"
+
+namespace mxferry {
+namespace {
+
+std::size_t to_size(std::int64_t value) noexcept {
+  return static_cast<std::size_t>(value);
+}
+std::size_t element_bytes(DType dtype) noexcept {
+  return to_size(bits(dtype) / 8);
+}
+
+// The conversion of one tile of one recipe.
+class TileJob {
+ public:
+  TileJob(const Transcoding& transcoding, const Recipe& recipe, const Tile& tile, Scratch& scratch)
+      : t_(transcoding), recipe_(recipe), tile_(tile), scratch_(scratch) {}
+
+  LossCounts run() {
+    switch (recipe_.operation) {
+      case Operation::copy:
+        copy();
+        break;
+      case Operation::cast:
+        cast();
+        break;
+      case Operation::transpose:
+        transpose();
+        break;
+      case Operation::decode:
+        decode();
+        break;
+    }
+    return losses_;
+  }
+
+ private:
+  std::int64_t extent() const noexcept { return tile_.end - tile_.begin; }
+
+  void copy();
+  void cast();
+  void transpose();
+  void decode();
+  void decode_transposed(const mxfp4::PackedView& packed);
+  void decode_straight(const mxfp4::PackedView& packed);
+
+  void read(std::size_t tensor, std::uint64_t offset, std::byte* buffer, std::size_t size) const {
+    t_.source.read(tensor, offset, {buffer, size});
+  }
+  // Casts source elements, the first of which is element `first` of the stored tensor.
+  void cast_elements(const std::byte* in, std::byte* out, std::size_t count, std::size_t first);
+  // Writes `rows` rows of row_bytes, dense in memory, to the target at offset with a stride.
+  void write_rows(std::uint64_t offset, std::size_t stride, const std::byte* data, std::size_t rows,
+                  std::size_t row_bytes) const;
+  void check(const mxfp4::PackedView& packed);
+  [[noreturn]] void refuse(ErrorCode code, const std::string& problem, const std::string& place,
+                           const std::string& advice) const;
+  std::string place(const mxfp4::BlockIndex& block) const;
+
+  const Transcoding& t_;
+  const Recipe& recipe_;
+  const Tile& tile_;
+  Scratch& scratch_;
+  LossCounts losses_;
+};
+
+void TileJob::copy() {
+  const std::size_t size = to_size(extent());
+  const auto begin = static_cast<std::uint64_t>(tile_.begin);
+  read(recipe_.source, recipe_.source_offset + begin, scratch_.source(), size);
+  t_.sink.write(recipe_.target, recipe_.target_offset + begin, {scratch_.source(), size});
+}
+
+void TileJob::cast() {
+  const std::size_t from = element_bytes(recipe_.from);
+  const std::size_t to = element_bytes(recipe_.to);
+  const std::size_t begin = to_size(tile_.begin);
+  const std::size_t count = to_size(extent());
+  read(recipe_.source, recipe_.source_offset + begin * from, scratch_.source(), count * from);
+  cast_elements(scratch_.source(), scratch_.target(), count, recipe_.source_offset / from + begin);
+  t_.sink.write(recipe_.target, recipe_.target_offset + begin * to,
+                {scratch_.target(), count * to});
+}
+
+// The source is stored [stored_columns' counterpart]: a slab of whole stored rows becomes columns
+// of the target.
+void TileJob::transpose() {
+  const bool target_rows_are_out = recipe_.target_order == AxisOrder::out_in;
+  const std::size_t columns =
+      to_size(target_rows_are_out ? recipe_.rows : recipe_.columns);  // of the stored matrix
+  const std::size_t all_rows = to_size(target_rows_are_out ? recipe_.columns : recipe_.rows);
+  const std::size_t rows = to_size(extent());
+  const std::size_t from = element_bytes(recipe_.from);
+  const std::size_t to = element_bytes(recipe_.to);
+  const std::size_t first = (to_size(tile_.expert) * all_rows + to_size(tile_.begin)) * columns;
+  read(recipe_.source, recipe_.source_offset + first * from, scratch_.source(),
+       rows * columns * from);
+  const std::byte* slab = scratch_.source();
+  if (recipe_.from != recipe_.to) {
+    cast_elements(slab, scratch_.middle(), rows * columns, recipe_.source_offset / from + first);
+    slab = scratch_.middle();
+  }
+  const std::size_t chunk = to_size(chunk_extent(recipe_, t_.limits, extent()));
+  for (std::size_t column = 0; column < columns; column += chunk) {
+    const std::size_t width = std::min(chunk, columns - column);
+    dense::transpose(slab + column * to, columns, rows, width, to, scratch_.target(), rows);
+    const std::size_t row =
+        to_size(tile_.expert) * columns + column;  // of the target, over all experts
+    write_rows((row * all_rows + to_size(tile_.begin)) * to, all_rows * to, scratch_.target(),
+               width, rows * to);
+  }
+}
+
+void TileJob::decode() {
+  const std::size_t groups = to_size(recipe_.columns / kBlockSize);
+  const std::size_t rows = to_size(extent());
+  const std::size_t first_row = to_size(tile_.expert * recipe_.rows + tile_.begin);
+  const std::size_t block_row = groups * kBlockBytes;
+  std::byte* const blocks = scratch_.source();
+  std::byte* const scales = blocks + rows * block_row;
+  read(recipe_.source, first_row * block_row, blocks, rows * block_row);
+  read(recipe_.source_scales, first_row * groups, scales, rows * groups);
+  const mxfp4::PackedView packed{.blocks = reinterpret_cast<const std::uint8_t*>(blocks),
+                                 .block_row_bytes = block_row,
+                                 .scales = reinterpret_cast<const std::uint8_t*>(scales),
+                                 .scale_row_bytes = groups,
+                                 .rows = rows,
+                                 .groups = groups};
+  check(packed);
+  if (recipe_.target_order == AxisOrder::in_out) {
+    decode_transposed(packed);
+  } else {
+    decode_straight(packed);
+  }
+}
+
+void TileJob::decode_transposed(const mxfp4::PackedView& packed) {
+  const std::size_t to = element_bytes(recipe_.to);
+  const std::size_t all_rows = to_size(recipe_.rows);
+  const std::size_t chunk = to_size(chunk_extent(recipe_, t_.limits, extent()));
+  for (std::size_t group = 0; group < packed.groups; group += chunk) {
+    mxfp4::PackedView part = packed;
+    part.blocks += group * kBlockBytes;
+    part.scales += group;
+    part.groups = std::min(chunk, packed.groups - group);
+    mxfp4::decode_transposed(part, recipe_.to, scratch_.target(), packed.rows,
+                             mxfp4::Stores::cached);
+    const std::size_t column = to_size(tile_.expert * recipe_.columns) + group * kBlockSize;
+    write_rows((column * all_rows + to_size(tile_.begin)) * to, all_rows * to, scratch_.target(),
+               part.groups * kBlockSize, packed.rows * to);
+  }
+}
+
+void TileJob::decode_straight(const mxfp4::PackedView& packed) {
+  const std::size_t columns = to_size(recipe_.columns);
+  const std::size_t row_bytes = columns * element_bytes(recipe_.to);
+  const std::size_t first_row = to_size(tile_.expert * recipe_.rows + tile_.begin);
+  const std::size_t chunk = to_size(chunk_extent(recipe_, t_.limits, extent()));
+  for (std::size_t row = 0; row < packed.rows; row += chunk) {
+    mxfp4::PackedView part = packed;
+    part.blocks += row * packed.block_row_bytes;
+    part.scales += row * packed.scale_row_bytes;
+    part.rows = std::min(chunk, packed.rows - row);
+    mxfp4::decode_rows(part, recipe_.to, scratch_.target(), columns, mxfp4::Stores::cached);
+    write_rows((first_row + row) * row_bytes, row_bytes, scratch_.target(), part.rows, row_bytes);
+  }
+}
+
+void TileJob::write_rows(std::uint64_t offset, std::size_t stride, const std::byte* data,
+                         std::size_t rows, std::size_t row_bytes) const {
+  offset += recipe_.target_offset;
+  if (stride == row_bytes) return t_.sink.write(recipe_.target, offset, {data, rows * row_bytes});
+  for (std::size_t row = 0; row < rows; ++row) {
+    t_.sink.write(recipe_.target, offset + row * stride, {data + row * row_bytes, row_bytes});
+  }
+}
+
+void TileJob::cast_elements(const std::byte* in, std::byte* out, std::size_t count,
+                            std::size_t first) {
+  const dense::Losses losses = dense::cast(in, recipe_.from, out, recipe_.to, count);
+  losses_.underflows += losses.underflows;
+  losses_.flushed += losses.flushed;
+  if (losses.first_overflow) {
+    refuse(ErrorCode::overflow, "a value is too large for " + std::string(name(recipe_.to)),
+           "element " + std::to_string(first + *losses.first_overflow), "Use --dtype bf16 or f32");
+  }
+}
+
+void TileJob::check(const mxfp4::PackedView& packed) {
+  if (!t_.allow_nonfinite) {
+    if (const auto block = mxfp4::find_nonfinite_block(packed)) {
+      refuse(ErrorCode::nonfinite_block, "a block's scale makes weights infinite or NaN",
+             place(*block), "Use --allow-nonfinite to convert it as it is");
+    }
+  }
+  if (recipe_.to != DType::F16) return;
+  const mxfp4::HalfLosses losses = mxfp4::count_half_losses(packed);
+  losses_.underflows += losses.underflows;
+  losses_.flushed += losses.flushed;
+  if (losses.first_overflow) {
+    refuse(ErrorCode::overflow, "a weight is too large for F16", place(*losses.first_overflow),
+           "Use --dtype bf16 or f32");
+  }
+}
+
+std::string TileJob::place(const mxfp4::BlockIndex& block) const {
+  return "expert " + std::to_string(tile_.expert) + ", row " +
+         std::to_string(to_size(tile_.begin) + block.row) + ", group " +
+         std::to_string(block.group);
+}
+
+void TileJob::refuse(ErrorCode code, const std::string& problem, const std::string& place,
+                     const std::string& advice) const {
+  const std::size_t tensor = recipe_.source;
+  throw Error(code, {.problem = problem + ": " + place,
+                     .tensor = t_.source_catalog[tensor].name,
+                     .advice = advice});
+}
+
+}  // namespace
+
+Scratch::Scratch(const ScratchSizes& sizes)
+    : source_(allocate_bytes(sizes.source)),
+      middle_(allocate_bytes(sizes.middle)),
+      target_(allocate_bytes(sizes.target)) {}
+
+LossCounts transcode(const Transcoding& transcoding, const Recipe& recipe, const Tile& tile,
+                     Scratch& scratch) {
+  return TileJob(transcoding, recipe, tile, scratch).run();
+}
+
+}  // namespace mxferry
