@@ -3,6 +3,7 @@
 #include <filesystem>
 #include <stdexcept>
 #include <string>
+#include <string_view>
 
 namespace mxferry {
 
@@ -68,6 +69,10 @@ struct ErrorDetails {
   std::string found = {};
   std::string advice = {};  // what to do about it, a sentence
 };
+
+// The text with control characters, DEL and bytes that are not UTF-8 written as \xNN, so that an
+// untrusted name can be shown on a terminal. what() of an Error is printable already.
+std::string printable(std::string_view text);
 
 // The only exception type that this library throws. what() is one line of printable text: control
 // characters of untrusted names are escaped.

@@ -1,8 +1,16 @@
 #pragma once
 
+#include <cstddef>
+#include <cstdint>
+#include <filesystem>
+#include <map>
+#include <optional>
 #include <string>
+#include <vector>
 
+#include "mxferry/config.h"
 #include "mxferry/error.h"
+#include "mxferry/layout.h"
 
 namespace mxferry {
 
@@ -17,5 +25,38 @@ struct Problem {
   std::string tensor;  // may be empty
   std::string text;    // what is wrong, expected and found, and what to do
 };
+
+struct TensorTotal {
+  std::size_t tensors = 0;
+  std::uint64_t bytes = 0;
+};
+
+struct InspectedShard {
+  std::string file;
+  std::size_t tensors = 0;
+  std::uint64_t bytes = 0;  // of the whole file
+};
+
+struct InspectReport {
+  std::filesystem::path path;    // resolved
+  std::optional<Layout> layout;  // nullopt: not recognised
+  std::string layout_reason;
+  std::string attn;     // "te" where the sinks have Transformer Engine's name, else "flex"
+  bool packed = false;  // experts are MXFP4
+  bool has_config = false;
+  GptOssConfig config;  // of config.json, completed from the shapes; 0 where neither tells
+  bool has_index = false;
+  TensorTotal total;
+  std::map<std::string, TensorTotal> by_dtype;  // by safetensors name
+  std::map<std::string, TensorTotal>
+      by_part;  // "experts", "attention", "embedding", "unknown" and so on
+  std::vector<InspectedShard> shards;
+  std::vector<std::string> unknown;  // names that the layout does not know
+  std::vector<Problem> problems;     // fatal ones first
+};
+
+// Reads headers, index and config of a checkpoint folder or a Hub name in the local cache; never
+// weights. Throws Error(not_a_checkpoint, io_error) only where there is nothing to look at.
+InspectReport inspect(const std::string& source);
 
 }  // namespace mxferry

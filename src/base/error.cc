@@ -3,8 +3,6 @@
 #include <string>
 #include <utility>
 
-#include "base/text.h"
-
 namespace mxferry {
 namespace {
 

@@ -2,6 +2,9 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <string>
+
+#include "mxferry/error.h"
 
 namespace mxferry {
 namespace {

@@ -273,17 +273,17 @@ bool natural_less(std::string_view a, std::string_view b) noexcept {
   return whole_a < whole_b;
 }
 
-std::size_t assign_shards(Catalog& catalog, std::uint64_t limit) {
+std::size_t assign_shards(const std::vector<StoredTensor*>& tensors, std::uint64_t limit) {
   std::size_t shard = 0;
   std::uint64_t filled = 0;
   bool empty = true;
-  for (StoredTensor& tensor : catalog) {
-    if (!empty && (tensor.byte_count > limit || filled > limit - tensor.byte_count)) {
+  for (StoredTensor* tensor : tensors) {
+    if (!empty && (tensor->byte_count > limit || filled > limit - tensor->byte_count)) {
       ++shard;
       filled = 0;
     }
-    tensor.shard = shard;
-    filled += tensor.byte_count;
+    tensor->shard = shard;
+    filled += tensor->byte_count;
     empty = false;
   }
   return shard + 1;

@@ -46,9 +46,9 @@ Plan make_plan(const Catalog& source, const Description& description, const Targ
 // Orders names as a person would: digits by value, so that layer 2 stands before layer 10.
 bool natural_less(std::string_view a, std::string_view b) noexcept;
 
-// Deals the tensors in their order into shards of at most `limit` bytes of data, each as full as it
-// can be; a larger tensor has a shard of its own. Sets Catalog's shard and returns the number of
-// shards, at least 1.
-std::size_t assign_shards(Catalog& catalog, std::uint64_t limit);
+// Deals the tensors in the order given into shards of at most `limit` bytes of data, each as full
+// as it can be; a larger tensor has a shard of its own. Sets their `shard` and returns the number
+// of shards, at least 1.
+std::size_t assign_shards(const std::vector<StoredTensor*>& tensors, std::uint64_t limit);
 
 }  // namespace mxferry

@@ -1,0 +1,45 @@
+#pragma once
+
+#include <CLI/CLI.hpp>
+#include <functional>
+#include <string>
+
+#include "output.h"
+
+namespace mxferry::cli {
+
+// What main() runs after parsing: the chosen command, its name and how it talks.
+struct Chosen {
+  std::string command;
+  OutputOptions output;
+  std::function<int()> run;  // returns the exit code; throws Error
+};
+
+void add_convert_command(CLI::App& app, Chosen& chosen);
+void add_inspect_command(CLI::App& app, Chosen& chosen);
+void add_sample_command(CLI::App& app, Chosen& chosen);
+
+// Options that several commands share.
+void add_output_options(CLI::App& command, Chosen& chosen);
+
+// An option whose value is one of the names that parse() knows; `names` for the help and the error.
+template <typename T, typename Parse>
+CLI::Option* add_name_option(CLI::App& command, const std::string& flags, T& value, Parse parse,
+                             const std::string& names, const std::string& help) {
+  const auto assign = [&value, parse](const std::string& text) {
+    const auto parsed = parse(text);
+    if (parsed) value = *parsed;
+    return parsed.has_value();
+  };
+  return command
+      .add_option_function<std::string>(
+          flags,
+          [=](const std::string& text) {
+            if (!assign(text))
+              throw CLI::ValidationError(flags, "must be one of " + names + ", not '" + text + "'");
+          },
+          help)
+      ->type_name(names);
+}
+
+}  // namespace mxferry::cli

@@ -1,0 +1,238 @@
+#include <fmt/format.h>
+#include <sys/resource.h>
+
+#include <memory>
+#include <optional>
+#include <string>
+
+#include "commands.h"
+#include "mxferry/convert.h"
+#include "mxferry/error.h"
+#include "progress.h"
+#include "signals.h"
+
+namespace mxferry::cli {
+namespace {
+
+using Json = nlohmann::ordered_json;
+
+constexpr const char* kExamples = R"(Examples:
+  mxferry convert openai/gpt-oss-20b out --to hf
+      MXFP4 from the local Hugging Face cache to plain BF16
+  mxferry convert gpt-oss-20b out --to nemo --attn te --dtype f32
+      names and dtype for NeMo AutoModel with Transformer Engine
+  mxferry convert gpt-oss-20b/original out --to hf --dtype mxfp4
+      OpenAI's layout to Hugging Face's, blocks untouched
+  mxferry convert gpt-oss-120b out --to nemo --dry-run
+      what would be done, and whether memory and disk suffice
+
+Sizes: KB, MB, GB are powers of 1000, KiB, MiB, GiB of 1024.
+Exit codes: 0 done, 2 usage or an existing destination, 3 something wrong in the
+source, 4 a system call failed, 5 not enough memory or disk, 130 interrupted.)";
+
+struct Arguments {
+  ConvertOptions options;
+  bool dry_run = false;
+  bool no_sync = false;
+};
+
+std::uint64_t peak_memory() {
+  rusage usage{};
+  ::getrusage(RUSAGE_SELF, &usage);
+  return static_cast<std::uint64_t>(usage.ru_maxrss) * 1024;
+}
+
+Json plan_json(const ConvertPlan& plan, bool with_tensors) {
+  Json shards = Json::array();
+  for (const PlannedShard& shard : plan.shards) {
+    Json entry = {{"file", shard.file}, {"bytes", shard.bytes}};
+    if (with_tensors) {
+      entry["tensors"] = Json::array();
+      for (const TensorInfo& tensor : shard.tensors) {
+        entry["tensors"].push_back({{"name", tensor.name},
+                                    {"dtype", std::string(name(tensor.dtype))},
+                                    {"shape", tensor.shape},
+                                    {"bytes", tensor.end - tensor.begin}});
+      }
+    }
+    shards.push_back(std::move(entry));
+  }
+  Json warnings = Json::array();
+  for (const Problem& problem : plan.warnings) warnings.push_back(to_json(problem));
+  return {{"source", plan.source.string()},
+          {"from", std::string(name(plan.from))},
+          {"to", std::string(name(plan.to))},
+          {"tensors_in", plan.tensors_in},
+          {"tensors_out", plan.tensors_out},
+          {"bytes_in", plan.bytes_in},
+          {"bytes_out", plan.bytes_out},
+          {"shards", shards},
+          {"carried", plan.carried},
+          {"passed_through", plan.passed_through},
+          {"excluded", plan.excluded},
+          {"warnings", warnings},
+          {"threads", plan.threads},
+          {"peak_memory_estimate", plan.peak_memory},
+          {"disk_needed", plan.disk_needed},
+          {"disk_free", plan.disk_free},
+          {"destination_exists", plan.destination_exists}};
+}
+
+std::string shard_count(const ConvertPlan& plan) {
+  return plan.shards.size() == 1 ? "1 file" : fmt::format("{} files", plan.shards.size());
+}
+
+void print_headline(const ConvertPlan& plan, const Arguments& arguments) {
+  fmt::print("{}\n", printable(fmt::format("{} ({})", plan.source.string(), name(plan.from))));
+  fmt::print("  -> {}\n", printable(fmt::format("{} ({})", arguments.options.destination.string(),
+                                                name(plan.to))));
+}
+
+void print_notes(const ConvertPlan& plan) {
+  for (const Problem& problem : plan.warnings) fmt::print(stderr, "{}", describe(problem));
+  if (!plan.passed_through.empty()) {
+    const std::string& first = plan.passed_through[0];
+    fmt::print(stderr, "{}",
+               wrapped("  note: ", 4,
+                       printable(fmt::format(
+                           "{} tensor(s) of unknown name were copied untouched, the first is '{}'",
+                           plan.passed_through.size(), first))));
+  }
+  if (plan.excluded > 0) fmt::print("  {} tensor(s) left out by --exclude\n", plan.excluded);
+}
+
+void print_plan(const ConvertPlan& plan, const Arguments& arguments) {
+  print_headline(plan, arguments);
+  fmt::print("  reads    {:>9} in {} tensors\n", human_bytes(plan.bytes_in), plan.tensors_in);
+  fmt::print("  writes   {:>9} in {} tensors, {}\n", human_bytes(plan.bytes_out), plan.tensors_out,
+             shard_count(plan));
+  fmt::print("  memory   {:>9} at most, with {} thread(s)\n", human_bytes(plan.peak_memory),
+             plan.threads);
+  fmt::print("  disk     {:>9} needed, {} free{}\n", human_bytes(plan.disk_needed),
+             human_bytes(plan.disk_free), plan.disk_needed > plan.disk_free ? ": NOT ENOUGH" : "");
+  for (const PlannedShard& shard : plan.shards) {
+    fmt::print("  {}  {:>9}  {} tensors\n", shard.file, human_bytes(shard.bytes),
+               shard.tensors.size());
+  }
+  if (!plan.carried.empty()) {
+    std::string names;
+    for (const std::string& file : plan.carried) names += (names.empty() ? "" : ", ") + file;
+    fmt::print("{}", wrapped("  carried: ", 4, printable(names)));
+  }
+  if (plan.destination_exists)
+    fmt::print("  The destination exists: the conversion will need --force.\n");
+  print_notes(plan);
+  fmt::print("Nothing was converted (--dry-run).\n");
+}
+
+void print_summary(const ConvertReport& report, const Arguments& arguments) {
+  const ConvertPlan& plan = report.plan;
+  print_headline(plan, arguments);
+  fmt::print("  {} in {} tensors -> {} in {} tensors, {}\n", human_bytes(plan.bytes_in),
+             plan.tensors_in, human_bytes(plan.bytes_out), plan.tensors_out, shard_count(plan));
+  if (report.underflows > 0) {
+    fmt::print("  {} value(s) underflowed, {} of them to zero\n", report.underflows,
+               report.flushed);
+  }
+  print_notes(plan);
+  fmt::print("Done in {:.2f} s: {:.2f} GB/s written, {} thread(s), peak memory {}.\n",
+             report.seconds,
+             static_cast<double>(plan.bytes_out) / std::max(report.seconds, 1e-9) / 1e9,
+             plan.threads, human_bytes(peak_memory()));
+}
+
+int run(Arguments& arguments, const OutputOptions& output) {
+  ConvertOptions& options = arguments.options;
+  options.sync = !arguments.no_sync;
+  if (arguments.dry_run) {
+    const ConvertPlan plan = plan_conversion(options);
+    if (output.json) {
+      print_json("convert", {{"ok", true}, {"dry_run", true}, {"plan", plan_json(plan, true)}});
+    } else {
+      print_plan(plan, arguments);
+    }
+    return kDone;
+  }
+  const SignalStop signals;
+  ProgressBar bar(output.quiet);
+  options.stop = signals.token();
+  options.progress = [&](const ConvertProgress& progress) {
+    bar.update(progress.bytes_done, progress.bytes_total);
+  };
+  try {
+    const ConvertReport report = convert(options);
+    bar.clear();
+    if (output.json) {
+      print_json("convert",
+                 {{"ok", true},
+                  {"dry_run", false},
+                  {"plan", plan_json(report.plan, false)},
+                  {"seconds", report.seconds},
+                  {"bytes_per_second", static_cast<double>(report.plan.bytes_out) / report.seconds},
+                  {"peak_memory", peak_memory()},
+                  {"underflows", report.underflows},
+                  {"flushed_to_zero", report.flushed}});
+    } else if (!output.quiet) {
+      print_summary(report, arguments);
+    }
+    return kDone;
+  } catch (const Error& error) {
+    bar.clear();
+    if (error.code() != ErrorCode::cancelled) throw;
+    print_error("convert", error, output);
+    return 128 + signals.signal();
+  }
+}
+
+}  // namespace
+
+void add_convert_command(CLI::App& app, Chosen& chosen) {
+  CLI::App* command =
+      app.add_subcommand("convert", "Convert a checkpoint to another layout or dtype");
+  const auto arguments = std::make_shared<Arguments>();
+  ConvertOptions& o = arguments->options;
+  command->footer(kExamples);
+  command->add_option("SRC", o.source, "Checkpoint folder, or a Hub name in the local cache")
+      ->required();
+  command->add_option("DST", o.destination, "Folder to write, new or empty")->required();
+  add_name_option(*command, "--to", o.to, parse_layout, "hf|nemo|original", "Layout of the target")
+      ->required();
+  command->add_option("--attn", o.backend.attn, "Names of the sinks in the nemo layout [flex]")
+      ->type_name("flex|te")
+      ->check(CLI::IsMember({"flex", "te"}));
+  add_name_option(*command, "--dtype", o.dtype, parse_codec, "bf16|f16|f32|mxfp4",
+                  "Of all known weights [bf16 where experts are dequantized, else unchanged]");
+  add_name_option(
+      *command, "--dense-dtype", o.dense_dtype,
+      [](const std::string& text) {
+        const std::optional<Codec> codec = parse_codec(text);
+        return codec ? dense_dtype(*codec) : std::nullopt;
+      },
+      "bf16|f16|f32", "Of all but the experts' weights [as --dtype]");
+  command
+      ->add_option("--exclude", o.exclude,
+                   "Leave out tensors whose target name matches (Python's re.match)")
+      ->type_name("REGEX");
+  command->add_option("--max-shard-size", o.max_shard_size, "Largest file [5GB]")
+      ->type_name("SIZE")
+      ->transform(CLI::AsSizeValue(true));
+  command->add_option("--threads", o.threads, "Threads [all available]")
+      ->type_name("N")
+      ->check(CLI::Range(1, 4096));
+  command->add_option("--max-memory", o.max_memory, "Memory that may be used [1GiB]")
+      ->type_name("SIZE")
+      ->transform(CLI::AsSizeValue(true));
+  command->add_flag("--no-sync", arguments->no_sync,
+                    "Do not wait for the disk: for scratch folders");
+  command->add_flag("--allow-nonfinite", o.allow_nonfinite,
+                    "Convert blocks that are infinite or NaN as they are");
+  command->add_flag("--dry-run", arguments->dry_run, "Show the plan, convert nothing");
+  command->add_flag("--force", o.force, "Replace a checkpoint at DST");
+  add_output_options(*command, chosen);
+  command->callback([&chosen, arguments] {
+    chosen.command = "convert";
+    chosen.run = [&chosen, arguments] { return run(*arguments, chosen.output); };
+  });
+}
+
+}  // namespace mxferry::cli

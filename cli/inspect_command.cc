@@ -1,0 +1,155 @@
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <memory>
+#include <string>
+
+#include "commands.h"
+#include "mxferry/inspect.h"
+
+namespace mxferry::cli {
+namespace {
+
+using Json = nlohmann::ordered_json;
+
+constexpr const char* kExamples = R"(Examples:
+  mxferry inspect gpt-oss-20b
+  mxferry inspect openai/gpt-oss-20b --json | jq .layout
+  mxferry inspect out --strict && echo good
+
+Exit codes: 0 a conversion could read it (with --strict: and no warnings),
+3 something is wrong.)";
+
+struct Arguments {
+  std::string source;
+  bool strict = false;
+};
+
+struct SizeField {
+  const char* name;
+  std::int64_t GptOssConfig::* field;
+};
+constexpr SizeField kSizes[] = {
+    {"num_hidden_layers", &GptOssConfig::num_hidden_layers},
+    {"num_local_experts", &GptOssConfig::num_local_experts},
+    {"hidden_size", &GptOssConfig::hidden_size},
+    {"intermediate_size", &GptOssConfig::intermediate_size},
+    {"num_attention_heads", &GptOssConfig::num_attention_heads},
+    {"num_key_value_heads", &GptOssConfig::num_key_value_heads},
+    {"head_dim", &GptOssConfig::head_dim},
+    {"vocab_size", &GptOssConfig::vocab_size},
+};
+
+bool has_fatal(const InspectReport& report) {
+  return std::ranges::any_of(report.problems,
+                             [](const Problem& p) { return p.severity == Severity::fatal; });
+}
+
+Json totals_json(const std::map<std::string, TensorTotal>& totals) {
+  Json json = Json::object();
+  for (const auto& [key, total] : totals)
+    json[key] = {{"tensors", total.tensors}, {"bytes", total.bytes}};
+  return json;
+}
+
+void print_as_json(const InspectReport& report, bool ok) {
+  Json config = Json::object();
+  for (const SizeField& size : kSizes) config[size.name] = report.config.*size.field;
+  Json shards = Json::array();
+  for (const InspectedShard& shard : report.shards) {
+    shards.push_back({{"file", shard.file}, {"tensors", shard.tensors}, {"bytes", shard.bytes}});
+  }
+  Json problems = Json::array();
+  for (const Problem& problem : report.problems) problems.push_back(to_json(problem));
+  print_json("inspect",
+             {{"ok", ok},
+              {"path", report.path.string()},
+              {"layout", report.layout ? Json(std::string(name(*report.layout))) : Json()},
+              {"layout_reason", report.layout_reason},
+              {"attn", report.attn},
+              {"packed", report.packed},
+              {"has_config", report.has_config},
+              {"config", config},
+              {"has_index", report.has_index},
+              {"tensors", report.total.tensors},
+              {"bytes", report.total.bytes},
+              {"by_dtype", totals_json(report.by_dtype)},
+              {"by_part", totals_json(report.by_part)},
+              {"shards", shards},
+              {"unknown", report.unknown},
+              {"problems", problems}});
+}
+
+void print_totals(const char* title, const std::map<std::string, TensorTotal>& totals) {
+  fmt::print("  {}\n", title);
+  for (const auto& [key, total] : totals) {
+    fmt::print("    {:<12} {:>6} tensors {:>10}\n", key, total.tensors, human_bytes(total.bytes));
+  }
+}
+
+void print_for_people(const InspectReport& report) {
+  fmt::print("{}\n", printable(report.path.string()));
+  if (report.layout) {
+    fmt::print(
+        "{}", wrapped("  layout: ", 4,
+                      printable(fmt::format("{}, {} experts{} (recognised by {})",
+                                            name(*report.layout), report.packed ? "MXFP4" : "dense",
+                                            report.attn == "te" ? ", Transformer Engine sinks" : "",
+                                            report.layout_reason))));
+    const GptOssConfig& c = report.config;
+    fmt::print("  {}: {} layers, {} experts, hidden {}, intermediate {}\n",
+               report.has_config ? "config" : "no config.json; by the shapes", c.num_hidden_layers,
+               c.num_local_experts, c.hidden_size, c.intermediate_size);
+    fmt::print("    {} heads, {} key/value heads, head size {}, vocabulary {}\n",
+               c.num_attention_heads, c.num_key_value_heads, c.head_dim, c.vocab_size);
+  }
+  fmt::print("  {} tensors, {}, {} file(s), {} index\n", report.total.tensors,
+             human_bytes(report.total.bytes), report.shards.size(),
+             report.has_index ? "with" : "no");
+  print_totals("by dtype", report.by_dtype);
+  print_totals("by part", report.by_part);
+  fmt::print("  files\n");
+  for (const InspectedShard& shard : report.shards) {
+    fmt::print("    {:<44} {:>6} tensors {:>10}\n", printable(shard.file), shard.tensors,
+               human_bytes(shard.bytes));
+  }
+  if (report.problems.empty()) {
+    fmt::print("No problems found.\n");
+    return;
+  }
+  const auto fatal = std::ranges::count(report.problems, Severity::fatal, &Problem::severity);
+  fmt::print("{} error(s), {} warning(s):\n", fatal,
+             static_cast<std::ptrdiff_t>(report.problems.size()) - fatal);
+  for (const Problem& problem : report.problems) fmt::print("{}", describe(problem));
+}
+
+int run(const Arguments& arguments, const OutputOptions& output) {
+  const InspectReport report = inspect(arguments.source);
+  const bool ok = !has_fatal(report) && !(arguments.strict && !report.problems.empty());
+  if (output.json) {
+    print_as_json(report, ok);
+  } else if (!output.quiet) {
+    print_for_people(report);
+  }
+  return ok ? kDone : kSource;
+}
+
+}  // namespace
+
+void add_inspect_command(CLI::App& app, Chosen& chosen) {
+  CLI::App* command =
+      app.add_subcommand("inspect", "Show what a checkpoint holds and what is wrong with it");
+  const auto arguments = std::make_shared<Arguments>();
+  command->footer(kExamples);
+  command
+      ->add_option("DIR", arguments->source, "Checkpoint folder, or a Hub name in the local cache")
+      ->required();
+  command->add_flag("--strict", arguments->strict, "Warnings count as errors for the exit code");
+  add_output_options(*command, chosen);
+  command->callback([&chosen, arguments] {
+    chosen.command = "inspect";
+    chosen.run = [&chosen, arguments] { return run(*arguments, chosen.output); };
+  });
+}
+
+}  // namespace mxferry::cli

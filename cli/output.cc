@@ -1,0 +1,113 @@
+#include "output.h"
+
+#include <fmt/format.h>
+
+#include <array>
+#include <cstdio>
+#include <utility>
+
+namespace mxferry::cli {
+
+using Json = nlohmann::ordered_json;
+
+ExitCode exit_code(ErrorCode code) noexcept {
+  switch (category(code)) {
+    case ErrorCategory::usage:
+      return kUsage;
+    case ErrorCategory::source:
+      return kSource;
+    case ErrorCategory::system:
+      return kSystem;
+    case ErrorCategory::limit:
+      return kLimit;
+    case ErrorCategory::cancelled:
+      return kInterrupted;
+  }
+  return kSystem;
+}
+
+void print_json(const std::string& command, Json fields) {
+  Json object = {{"schema_version", kSchemaVersion}, {"command", command}};
+  object.update(fields);
+  fmt::print("{}\n", object.dump(2, ' ', false, Json::error_handler_t::replace));
+}
+
+void print_error(const std::string& command, const Error& error, const OutputOptions& output) {
+  if (!output.json) {
+    fmt::print(stderr, "{}", wrapped("mxferry: ", 9, error.what()));
+    return;
+  }
+  const ErrorDetails& details = error.details();
+  Json fields = {{"code", name(error.code())},
+                 {"exit_code", exit_code(error.code())},
+                 {"message", error.what()}};
+  const std::pair<const char*, std::string> optional[] = {
+      {"file", details.file.string()}, {"tensor", details.tensor}, {"expected", details.expected},
+      {"found", details.found},        {"advice", details.advice},
+  };
+  for (const auto& [key, value] : optional) {
+    if (!value.empty()) fields[key] = value;
+  }
+  print_json(command, {{"ok", false}, {"error", fields}});
+}
+
+std::string human_bytes(std::uint64_t bytes) {
+  constexpr std::array<const char*, 5> kUnits = {"kB", "MB", "GB", "TB", "PB"};
+  if (bytes < 1000) return fmt::format("{} B", bytes);
+  double value = static_cast<double>(bytes) / 1000;
+  std::size_t unit = 0;
+  while (value >= 999.95 && unit + 1 < kUnits.size()) {
+    value /= 1000;
+    ++unit;
+  }
+  return fmt::format("{:.1f} {}", value, kUnits[unit]);
+}
+
+std::string human_seconds(double seconds) {
+  const auto whole = static_cast<std::uint64_t>(seconds + 0.5);
+  if (whole < 3600) return fmt::format("{}:{:02}", whole / 60, whole % 60);
+  return fmt::format("{}:{:02}:{:02}", whole / 3600, whole / 60 % 60, whole % 60);
+}
+
+std::string wrapped(const std::string& first, int indent, const std::string& text) {
+  constexpr std::size_t kWidth = 80;
+  std::string out = first;
+  std::size_t column = first.size();
+  std::size_t begin = 0;
+  bool fresh = true;
+  while (begin < text.size()) {
+    const std::size_t end = std::min(text.find(' ', begin), text.size());
+    const std::size_t length = end - begin;
+    if (!fresh && column + 1 + length > kWidth) {
+      out += "\n" + std::string(static_cast<std::size_t>(indent), ' ');
+      column = static_cast<std::size_t>(indent);
+    } else if (!fresh) {
+      out += ' ';
+      ++column;
+    }
+    out.append(text, begin, length);
+    column += length;
+    begin = end + 1;
+    fresh = false;
+  }
+  return out + "\n";
+}
+
+std::string describe(const Problem& problem) {
+  std::string text;
+  if (!problem.file.empty()) text += problem.file + ": ";
+  if (!problem.tensor.empty()) text += "tensor '" + problem.tensor + "': ";
+  const char* const severity = problem.severity == Severity::fatal ? "  error: " : "  warning: ";
+  return wrapped(severity, 4, printable(text + problem.text));
+}
+
+Json to_json(const Problem& problem) {
+  Json json = {{"severity", problem.severity == Severity::fatal ? "fatal" : "warning"},
+               {"code", name(problem.code)}};
+  if (!problem.file.empty()) json["file"] = problem.file;
+  if (!problem.tensor.empty()) json["tensor"] = problem.tensor;
+  json["text"] = problem.text;
+  return json;
+}
+
+}  // namespace mxferry::cli

@@ -1,0 +1,55 @@
+#pragma once
+
+#include <cstdint>
+#include <nlohmann/json.hpp>
+#include <string>
+
+#include "mxferry/error.h"
+#include "mxferry/inspect.h"
+
+namespace mxferry::cli {
+
+// The version of everything that --json prints. It grows when a key changes its meaning or goes
+// away.
+inline constexpr int kSchemaVersion = 1;
+
+// How a command talks: options that every command has.
+struct OutputOptions {
+  bool json = false;
+  bool quiet = false;
+};
+
+enum ExitCode : int {
+  kDone = 0,
+  kDiffers = 1,
+  kUsage = 2,
+  kSource = 3,
+  kSystem = 4,
+  kLimit = 5,
+  kInterrupted = 130,
+  kTerminated = 143,
+};
+
+ExitCode exit_code(ErrorCode code) noexcept;
+
+// Prints one JSON object to stdout, with the schema version and the command's name in front.
+void print_json(const std::string& command, nlohmann::ordered_json fields);
+
+// Prints an error: to stderr for people, as the JSON object with --json.
+void print_error(const std::string& command, const Error& error, const OutputOptions& output);
+
+// "423.0 MB", with powers of 1000.
+std::string human_bytes(std::uint64_t bytes);
+
+// "0:07", "1:02:03".
+std::string human_seconds(double seconds);
+
+// Text broken into lines of at most 80 columns, each behind `indent` blanks; the first behind
+// `first`.
+std::string wrapped(const std::string& first, int indent, const std::string& text);
+
+// "warning: file: tensor 'x': text", wrapped.
+std::string describe(const Problem& problem);
+nlohmann::ordered_json to_json(const Problem& problem);
+
+}  // namespace mxferry::cli

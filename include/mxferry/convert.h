@@ -1,0 +1,96 @@
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <filesystem>
+#include <functional>
+#include <optional>
+#include <stop_token>
+#include <string>
+#include <vector>
+
+#include "mxferry/config.h"
+#include "mxferry/inspect.h"
+#include "mxferry/layout.h"
+#include "mxferry/safetensors.h"
+
+namespace mxferry {
+
+struct ConvertProgress {
+  std::uint64_t bytes_done = 0;  // of the target
+  std::uint64_t bytes_total = 0;
+};
+
+// What `mxferry convert` takes; the defaults are its defaults.
+struct ConvertOptions {
+  std::string
+      source;  // a checkpoint folder, or a Hub name such as "openai/gpt-oss-20b" in the local cache
+  std::filesystem::path destination;
+  Layout to = Layout::hf;
+  BackendConfig backend;  // the names that the nemo layout gives the sinks
+  std::optional<Codec>
+      dtype;  // of every known floating parameter; nullopt: bf16 where experts are dequantized,
+              // else unchanged. mxfp4 means the experts' weights alone
+  std::optional<DType>
+      dense_dtype;      // overrides dtype for all but the experts' weights: BF16, F16 or F32
+  std::string exclude;  // tensors whose target name Python's re.match(exclude, name) finds; ""
+                        // excludes none
+  std::uint64_t max_shard_size = 5'000'000'000;       // bytes of data in one file
+  int threads = 0;                                    // 0: as many as the process may use
+  std::uint64_t max_memory = std::uint64_t{1} << 30;  // bytes, of the whole process
+  bool sync = true;  // wait until everything is on the disk; false is for scratch folders
+  bool allow_nonfinite =
+      false;           // decode blocks whose weights are infinite or NaN instead of refusing them
+  bool force = false;  // replace a checkpoint that is at the destination
+  std::function<void(const ConvertProgress&)>
+      progress;  // from any thread, never two calls at once; must not throw
+  std::stop_token
+      stop;  // on request convert() removes what it has written and throws Error(cancelled)
+};
+
+struct PlannedShard {
+  std::string file;
+  std::uint64_t bytes = 0;          // of the whole file
+  std::vector<TensorInfo> tensors;  // in the order of the data
+};
+
+// What a conversion will do, known before it begins.
+struct ConvertPlan {
+  std::filesystem::path source;  // resolved
+  Layout from = Layout::hf;
+  Layout to = Layout::hf;
+  std::size_t tensors_in = 0;
+  std::size_t tensors_out = 0;
+  std::uint64_t bytes_in = 0;   // of tensor data to be read
+  std::uint64_t bytes_out = 0;  // of tensor data to be written
+  std::vector<PlannedShard> shards;
+  std::vector<std::string> carried;  // other files of the folder that go along, config.json edited
+  std::vector<std::string> passed_through;  // tensors of unknown name, copied untouched
+  std::size_t excluded = 0;
+  std::vector<Problem> warnings;
+  int threads = 1;
+  std::uint64_t peak_memory = 0;  // bytes, estimated from above
+  std::uint64_t disk_needed = 0;  // bytes
+  std::uint64_t disk_free = 0;    // bytes where the destination is or will be
+  bool destination_exists = false;
+};
+
+struct ConvertReport {
+  ConvertPlan plan;
+  double seconds = 0;
+  std::uint64_t underflows =
+      0;  // values rounded below the target dtype's normal range; only to F16 and from F32
+  std::uint64_t flushed = 0;  // of these, nonzero values that became 0
+};
+
+// Reads headers only. Throws Error: what inspect() would call fatal, and what the options ask for
+// and is impossible (invalid_argument, unsupported, name_collision, not_enough_memory).
+ConvertPlan plan_conversion(const ConvertOptions& options);
+
+// Converts. The destination's files have their final names only when they are complete and synced,
+// the index is written last; on any error the files written are removed again. Throws what
+// plan_conversion() throws, destination_exists, not_enough_disk, nonfinite_block, overflow,
+// io_error, cancelled.
+ConvertReport convert(const ConvertOptions& options);
+
+}  // namespace mxferry

@@ -1,0 +1,89 @@
+#include "mxferry/inspect.h"
+
+#include <algorithm>
+#include <string>
+#include <vector>
+
+#include "verbs/source_checkpoint.h"
+
+namespace mxferry {
+namespace {
+
+// The part of the model that a parameter belongs to.
+const char* part(ParameterKind kind) {
+  switch (kind) {
+    case ParameterKind::embedding:
+      return "embedding";
+    case ParameterKind::head:
+      return "head";
+    case ParameterKind::attention_norm:
+    case ParameterKind::mlp_norm:
+    case ParameterKind::final_norm:
+      return "norms";
+    case ParameterKind::router_weight:
+    case ParameterKind::router_bias:
+      return "router";
+    case ParameterKind::gate_up_weight:
+    case ParameterKind::gate_up_bias:
+    case ParameterKind::down_weight:
+    case ParameterKind::down_bias:
+      return "experts";
+    default:
+      return "attention";
+  }
+}
+
+void add(TensorTotal& total, std::uint64_t bytes) {
+  ++total.tensors;
+  total.bytes += bytes;
+}
+
+// The part of every tensor; a fused one has the part of its first parameter, which all of its
+// parameters share.
+std::vector<const char*> parts(const SourceCheckpoint& checkpoint) {
+  std::vector<const char*> result(checkpoint.catalog.size(), "unknown");
+  for (const SourceParameter& parameter : checkpoint.description.parameters) {
+    result[parameter.form.tensor] = part(parameter.parameter.kind);
+    if (parameter.form.packed) result[parameter.form.scales] = part(parameter.parameter.kind);
+  }
+  return result;
+}
+
+}  // namespace
+
+InspectReport inspect(const std::string& source) {
+  const SourceCheckpoint checkpoint = open_source(source);
+  const Description& description = checkpoint.description;
+  InspectReport report{.path = checkpoint.folder.path,
+                       .layout = description.layout,
+                       .layout_reason = description.layout_reason,
+                       .attn = description.attn,
+                       .packed = description.packed,
+                       .has_config = checkpoint.config_text.has_value(),
+                       .config = description.config,
+                       .has_index = checkpoint.folder.has_index,
+                       .problems = checkpoint.problems};
+  for (const Shard& shard : checkpoint.folder.shards) {
+    const SafetensorsHeader& header = shard.header;
+    report.shards.push_back(
+        {shard.name, header.tensors.size(), header.data_offset + header.data_size});
+  }
+  const std::vector<const char*> part_of = parts(checkpoint);
+  for (std::size_t i = 0; i < checkpoint.catalog.size(); ++i) {
+    const StoredTensor& tensor = checkpoint.catalog[i];
+    add(report.total, tensor.byte_count);
+    add(report.by_dtype[std::string(name(tensor.dtype))], tensor.byte_count);
+    add(report.by_part[part_of[i]], tensor.byte_count);
+  }
+  for (const std::size_t tensor : description.unknown)
+    report.unknown.push_back(checkpoint.catalog[tensor].name);
+  if (!report.unknown.empty() && report.layout) {
+    report.problems.push_back({Severity::warning, ErrorCode::missing_tensor, "", report.unknown[0],
+                               std::to_string(report.unknown.size()) +
+                                   " tensor(s) with names that the layout does not "
+                                   "know; a conversion copies them untouched"});
+  }
+  return report;
+}
+
+}  // namespace mxferry

@@ -1,0 +1,61 @@
+#include "verbs/memory_limits.h"
+
+#include <algorithm>
+#include <string>
+
+#include "base/parallel.h"
+#include "flow/run.h"
+#include "mxferry/error.h"
+
+namespace mxferry {
+namespace {
+
+constexpr std::uint64_t kMiB = std::uint64_t{1} << 20;
+// The program and its libraries, measured at 7 MB, and what parsed headers and plans take for each
+// byte of header.
+constexpr std::uint64_t kProcess = 12 * kMiB;
+constexpr std::uint64_t kPerHeaderByte = 8;
+// A thread's stack and the allocator's arena for it.
+constexpr std::uint64_t kPerThread = kMiB;
+// Smaller tiles would make conversions crawl.
+constexpr std::size_t kSmallestSource = std::size_t{128} << 10;
+
+std::uint64_t peak(const std::vector<Recipe>& recipes, const TileLimits& limits, int threads,
+                   std::uint64_t fixed) {
+  return fixed + static_cast<std::uint64_t>(threads) *
+                     (scratch_sizes(recipes, limits).total() + kPerThread);
+}
+
+TileLimits starting_limits(int threads) {
+  TileLimits limits;
+  // Twice as many tiles as threads even the load out where there are few experts.
+  limits.parts = threads == 1 ? 1 : 2 * threads;
+  return limits;
+}
+
+}  // namespace
+
+MemoryFit fit_memory(const std::vector<Recipe>& recipes, int threads, std::uint64_t max_memory,
+                     std::uint64_t header_bytes) {
+  const std::uint64_t fixed = kProcess + kPerHeaderByte * header_bytes;
+  const int wanted = threads == 0 ? available_threads() : threads;
+  std::uint64_t smallest = 0;
+  for (int count = wanted; count >= 1; count = count / 2) {
+    TileLimits limits = starting_limits(count);
+    for (; limits.source_bytes >= kSmallestSource;
+         limits.source_bytes /= 2, limits.target_bytes /= 2) {
+      smallest = peak(recipes, limits, count, fixed);
+      if (smallest <= max_memory) return {count, limits, smallest};
+    }
+    if (threads != 0) break;  // the caller insists on this many
+  }
+  throw Error(
+      ErrorCode::not_enough_memory,
+      {.problem = "the conversion does not fit into --max-memory",
+       .expected = "at least " + std::to_string(smallest) + " bytes for " +
+                   std::to_string(threads == 0 ? 1 : threads) + " thread(s)",
+       .found = std::to_string(max_memory),
+       .advice = threads > 1 ? "Allow more memory, or use fewer threads" : "Allow more memory"});
+}
+
+}  // namespace mxferry

@@ -1,0 +1,59 @@
+#include "verbs/side_files.h"
+
+#include <algorithm>
+#include <array>
+#include <string_view>
+#include <system_error>
+
+#include "base/file.h"
+#include "checkpoint/folder.h"
+
+namespace mxferry {
+
+bool is_weight_file(const std::string& name) {
+  constexpr std::array<std::string_view, 10> kEndings = {
+      ".safetensors", ".index.json", ".bin",  ".pt",      ".pth",
+      ".ckpt",        ".gguf",       ".onnx", ".msgpack", ".h5"};
+  return std::ranges::any_of(kEndings,
+                             [&](std::string_view ending) { return name.ends_with(ending); });
+}
+
+std::vector<std::string> side_files(const std::filesystem::path& folder,
+                                    std::vector<Problem>& warnings) {
+  constexpr std::array<std::string_view, 2> kWrittenAnew = {"config.json", "dtypes.json"};
+  std::vector<std::string> names;
+  for (const auto& entry : std::filesystem::directory_iterator(folder)) {
+    const std::string name = entry.path().filename().string();
+    std::error_code error;
+    if (!entry.is_regular_file(error) || is_weight_file(name) ||
+        std::ranges::count(kWrittenAnew, name) > 0)
+      continue;
+    if (name.ends_with(".partial") || name.ends_with(".incomplete")) continue;
+    if (entry.is_symlink(error) &&
+        !link_stays_inside(folder, std::filesystem::canonical(entry.path(), error))) {
+      warnings.push_back({Severity::warning, ErrorCode::not_a_checkpoint, name, "",
+                          "the file is a link that leaves the folder; it is not carried along"});
+      continue;
+    }
+    names.push_back(name);
+  }
+  std::ranges::sort(names);
+  return names;
+}
+
+void copy_side_file(const std::filesystem::path& from, const std::filesystem::path& to, bool sync) {
+  constexpr std::size_t kBufferBytes = std::size_t{1} << 20;
+  const File source = File::open_for_reading(from);
+  AtomicFile target(to, sync);
+  std::vector<std::byte> buffer(kBufferBytes);
+  const std::uint64_t size = source.size();
+  for (std::uint64_t offset = 0; offset < size; offset += kBufferBytes) {
+    const std::span<std::byte> part =
+        std::span(buffer).first(std::min<std::uint64_t>(kBufferBytes, size - offset));
+    source.read(offset, part);
+    target.file().write(offset, part);
+  }
+  target.commit();
+}
+
+}  // namespace mxferry

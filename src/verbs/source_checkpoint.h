@@ -1,0 +1,29 @@
+#pragma once
+
+#include <filesystem>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "checkpoint/folder.h"
+#include "gpt_oss/probe.h"
+#include "recipe/catalog.h"
+
+namespace mxferry {
+
+// A checkpoint folder and what it means.
+struct SourceCheckpoint {
+  Folder folder;
+  Catalog catalog;                         // by name; shard indexes folder.shards
+  std::optional<std::string> config_text;  // config.json as it is
+  Description description;
+  std::vector<Problem> problems;  // of folder and description, fatal ones first
+};
+
+// Throws Error(not_a_checkpoint, io_error) only where there is nothing to look at.
+SourceCheckpoint open_source(const std::string& source);
+
+// Throws the first fatal problem as an Error.
+void require_sound(const SourceCheckpoint& checkpoint);
+
+}  // namespace mxferry
