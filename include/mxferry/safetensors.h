@@ -24,7 +24,7 @@ struct TensorInfo {
 // A validated header: the tensors lie one after another from offset 0 to the end of the file
 // without hole or overlap, each as long as its dtype and shape say, all names different.
 struct SafetensorsHeader {
-  std::vector<TensorInfo> tensors;              // by begin, then name
+  std::vector<TensorInfo> tensors;              // by begin, then end, then name
   std::map<std::string, std::string> metadata;  // `__metadata__`; empty where absent or null
   std::uint64_t data_offset = 0;  // where the data section begins in the file: 8 + header length
   std::uint64_t data_size = 0;    // bytes of the data section
