@@ -32,14 +32,15 @@ struct SampleOptions {
   std::uint64_t seed = 0;
   Layout to = Layout::hf;
   BackendConfig backend;
-  Codec dtype =
-      Codec::mxfp4;  // of the experts' weights: mxfp4, or bf16, which is the same model dequantized
+  // Of the experts' weights: mxfp4, or bf16, which is the same model dequantized. nullopt: mxfp4, for nemo bf16.
+  std::optional<Codec> dtype;
   bool wild = false;  // every scale 0..252 and every code instead of weights like a model's
   std::function<void(const ConvertProgress&)> progress;  // as in ConvertOptions
   std::stop_token stop;
 };
 
 struct SampleReport {
+  Codec dtype = Codec::mxfp4;  // of the experts' weights
   std::size_t tensors = 0;
   std::size_t files = 0;
   std::uint64_t bytes = 0;  // of tensor data

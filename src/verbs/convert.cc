@@ -3,11 +3,13 @@
 #include <algorithm>
 #include <chrono>
 #include <cstddef>
+#include <memory>
 #include <string>
 #include <utility>
 
 #include "base/file.h"
 #include "base/parallel.h"
+#include "checkpoint/shard_index.h"
 #include "flow/run.h"
 #include "gpt_oss/config_json.h"
 #include "gpt_oss/name_regex.h"
@@ -56,8 +58,8 @@ Target make_target(const ConvertOptions& options) {
                 .dense_dtype = options.dense_dtype,
                 .excluded = {}};
   if (!options.exclude.empty()) {
-    target.excluded = [regex = NameRegex(options.exclude)](std::string_view name) {
-      return regex.matches_start(name);
+    target.excluded = [regex = std::make_shared<const NameRegex>(options.exclude)](std::string_view name) {
+      return regex->matches_start(name);
     };
   }
   return target;
@@ -189,7 +191,7 @@ ConvertReport convert(const ConvertOptions& options) {
     report.flushed = losses.flushed;
     if (p.names.size() > 1) {
       const std::string text = index_text(p.plan.target, p.names);
-      write_text_file(folder.add("model.safetensors.index.json"), text, options.sync);
+      write_text_file(folder.add(kIndexName), text, options.sync);
     }
     folder.commit();
   }

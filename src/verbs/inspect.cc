@@ -54,15 +54,16 @@ std::vector<const char*> parts(const SourceCheckpoint& checkpoint) {
 InspectReport inspect(const std::string& source) {
   const SourceCheckpoint checkpoint = open_source(source);
   const Description& description = checkpoint.description;
-  InspectReport report{.path = checkpoint.folder.path,
-                       .layout = description.layout,
-                       .layout_reason = description.layout_reason,
-                       .attn = description.attn,
-                       .packed = description.packed,
-                       .has_config = checkpoint.config_text.has_value(),
-                       .config = description.config,
-                       .has_index = checkpoint.folder.has_index,
-                       .problems = checkpoint.problems};
+  InspectReport report;
+  report.path = checkpoint.folder.path;
+  report.layout = description.layout;
+  report.layout_reason = description.layout_reason;
+  report.attn = description.attn;
+  report.packed = description.packed;
+  report.has_config = checkpoint.config_text.has_value();
+  report.config = description.config;
+  report.has_index = checkpoint.folder.has_index;
+  report.problems = checkpoint.problems;
   for (const Shard& shard : checkpoint.folder.shards) {
     const SafetensorsHeader& header = shard.header;
     report.shards.push_back(

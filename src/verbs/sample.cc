@@ -10,6 +10,7 @@
 
 #include "base/file.h"
 #include "base/parallel.h"
+#include "checkpoint/shard_index.h"
 #include "flow/run.h"
 #include "gpt_oss/config_json.h"
 #include "gpt_oss/plan.h"
@@ -62,10 +63,10 @@ void check_options(const SampleOptions& options) {
   check_size("number of key/value heads", config.num_key_value_heads, 1);
   check_size("head size", config.head_dim, 1);
   check_size("vocabulary", config.vocab_size, 1);
-  if (options.dtype != Codec::mxfp4 && options.dtype != Codec::bf16) {
+  if (options.dtype && options.dtype != Codec::mxfp4 && options.dtype != Codec::bf16) {
     throw Error(ErrorCode::invalid_argument, {.problem = "the dtype of a sample",
                                               .expected = "mxfp4 or bf16",
-                                              .found = std::string(name(options.dtype))});
+                                              .found = std::string(name(*options.dtype))});
   }
 }
 
@@ -156,7 +157,7 @@ SampleReport write_sample(const SampleOptions& options) {
   const SampleSource source(options.config, options.seed, options.wild);
   const Target target{.layout = options.to,
                       .attn = options.backend.attn,
-                      .dtype = options.dtype,
+                      .dtype = options.dtype.value_or(options.to == Layout::nemo ? Codec::bf16 : Codec::mxfp4),
                       .dense_dtype = std::nullopt,
                       .excluded = {}};
   Plan plan = make_plan(source.catalog(), probe(source.catalog(), {}, options.config), target);
@@ -164,7 +165,7 @@ SampleReport write_sample(const SampleOptions& options) {
   OutputLayout layout = lay_out(plan.target, names);
   check_disk(options.destination, layout);
 
-  SampleReport report{.tensors = plan.target.size(), .files = names.size()};
+  SampleReport report{.dtype = *target.dtype, .tensors = plan.target.size(), .files = names.size()};
   for (const StoredTensor& tensor : plan.target) report.bytes += tensor.byte_count;
   OutputFolder folder(options.destination);
   write_small_files(options, plan, folder);
@@ -180,7 +181,7 @@ SampleReport write_sample(const SampleOptions& options) {
   }
   run_flow(plan.recipes, source.catalog(), plan.target, names.size(), source, sink, flow);
   if (names.size() > 1) {
-    write_text_file(folder.add("model.safetensors.index.json"), index_text(plan.target, names),
+    write_text_file(folder.add(kIndexName), index_text(plan.target, names),
                     true);
   }
   folder.commit();
