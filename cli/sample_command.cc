@@ -62,7 +62,7 @@ int run(Arguments& arguments, const OutputOptions& output) {
     } else if (!output.quiet) {
       fmt::print("{}: {} in {} tensors, {} file(s), {} {}\n", printable(path),
                  human_bytes(report.bytes), report.tensors, report.files, name(options.to),
-                 name(options.dtype));
+                 name(report.dtype));
     }
     return kDone;
   } catch (const Error& error) {
