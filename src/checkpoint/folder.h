@@ -38,7 +38,9 @@ struct Folder {
   std::filesystem::path path;
   std::vector<Shard> shards;          // those that could be read, by name
   std::vector<FolderTensor> tensors;  // sorted by name; no name twice
-  std::vector<MissingEntry> missing;  // whether each is fatal is for the layout to say
+  // What the index lists and no shard holds; without the entries of a shard that could not be read,
+  // which is a fatal problem. Whether each is fatal is for the layout to say.
+  std::vector<MissingEntry> missing;
   bool has_index = false;
   std::vector<Problem> problems;  // everything found here, in a stable order
 };

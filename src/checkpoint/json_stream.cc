@@ -11,9 +11,9 @@ namespace mxferry {
 namespace {
 
 [[noreturn]] void not_json(const JsonSource& source, std::string found) {
-  throw Error(source.error_code, {.problem = std::string(source.what) + " is not valid JSON",
-                                  .file = source.file,
-                                  .found = std::move(found)});
+  throw Error(source.not_json, {.problem = std::string(source.what) + " is not valid JSON",
+                                .file = source.file,
+                                .found = std::move(found)});
 }
 
 bool is_space(char c) noexcept {
@@ -52,7 +52,7 @@ void tame(std::string& text, Body body, const JsonSource& source) {
       c = ' ';
     }
     if (i - last_quote > kLongestJsonToken) {
-      throw Error(ErrorCode::header_too_large,
+      throw Error(source.too_large,
                   {.problem = std::string(source.what) + " has a text that is too long",
                    .file = source.file,
                    .expected = "at most " + std::to_string(kLongestJsonToken) +

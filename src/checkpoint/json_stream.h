@@ -31,8 +31,9 @@ class JsonEvents {
 // What the text is, for errors.
 struct JsonSource {
   const std::filesystem::path& file;
-  const char* what;      // for example "the header"
-  ErrorCode error_code;  // of a text that is not JSON
+  const char* what;     // for example "the header"
+  ErrorCode not_json;   // the code where it is not JSON
+  ErrorCode too_large;  // the code where a token is too long
 };
 
 // No level of nesting beyond this one: the limit of serde_json, which the reference implementation
@@ -44,8 +45,8 @@ inline constexpr std::size_t kLongestJsonToken = std::size_t{8} << 20;
 
 // Parses untrusted text, which must be UTF-8, as exactly one JSON value (RFC 8259: no comments, no
 // byte order mark). Beside the text it needs memory only for one token. Throws what the events
-// throw, Error(source.error_code) for text that is not JSON or is nested too deeply, and
-// Error(header_too_large) for a token that is too long.
+// throw, Error(source.not_json), also for text that is nested too deeply, and
+// Error(source.too_large).
 void stream_json(std::string text, JsonEvents& events, const JsonSource& source);
 
 }  // namespace mxferry

@@ -68,7 +68,19 @@ std::uint64_t read_header_length(const File& file, std::uint64_t size) {
   return length;
 }
 
-void check_length(const SafetensorsHeader& header, const File& file) {
+SafetensorsHeader read_header(const File& file) {
+  SafetensorsHeader header = read_header_of_any_length(file);
+  check_file_size(header, file);
+  return header;
+}
+
+std::span<std::byte> bytes_of(Tensor& tensor) {
+  return {tensor.data(), tensor.byte_count()};
+}
+
+}  // namespace
+
+void check_file_size(const SafetensorsHeader& header, const File& file) {
   const std::uint64_t size = file.size();
   if (size == file_size(header)) return;
   const bool is_short = size < file_size(header);
@@ -81,18 +93,6 @@ void check_length(const SafetensorsHeader& header, const File& file) {
                .advice = is_short ? "Was it cut short? Copy or download it again"
                                   : "Copy or download it again"});
 }
-
-SafetensorsHeader read_header(const File& file) {
-  SafetensorsHeader header = read_header_of_any_length(file);
-  check_length(header, file);
-  return header;
-}
-
-std::span<std::byte> bytes_of(Tensor& tensor) {
-  return {tensor.data(), tensor.byte_count()};
-}
-
-}  // namespace
 
 SafetensorsHeader read_header_of_any_length(const File& file) {
   const std::uint64_t size = file.size();

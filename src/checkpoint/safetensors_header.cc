@@ -315,7 +315,10 @@ SafetensorsHeader parse_safetensors_header(std::string text, const std::filesyst
   header.data_offset = 8 + text.size();
   HeaderEvents events(file);
   stream_json(std::move(text), events,
-              {.file = file, .what = "the header", .error_code = ErrorCode::invalid_header_json});
+              {.file = file,
+               .what = "the header",
+               .not_json = ErrorCode::invalid_header_json,
+               .too_large = ErrorCode::header_too_large});
   header.tensors = events.take_tensors();
   header.metadata = events.take_metadata();
   refuse_duplicates(header.tensors, file);

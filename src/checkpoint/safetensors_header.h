@@ -34,6 +34,9 @@ inline std::uint64_t file_size(const SafetensorsHeader& header) noexcept {
   return header.data_offset + header.data_size;
 }
 
+// Throws Error(file_size_mismatch) where the file has another length.
+void check_file_size(const SafetensorsHeader& header, const File& file);
+
 // A header to be written: `bytes` are the first header.data_offset bytes of the file.
 struct NewHeader {
   SafetensorsHeader header;

@@ -1,0 +1,346 @@
+#include "checkpoint/folder.h"
+
+#include <algorithm>
+#include <iterator>
+#include <map>
+#include <set>
+#include <string_view>
+#include <system_error>
+#include <utility>
+
+#include "base/file.h"
+#include "base/text.h"
+#include "checkpoint/folder_hints.h"
+#include "checkpoint/git_lfs.h"
+#include "checkpoint/safetensors_header.h"
+#include "checkpoint/shard_index.h"
+#include "mxferry/error.h"
+
+namespace mxferry {
+namespace {
+
+namespace fs = std::filesystem;
+
+// "3 tensors: a, b, ..." The first few are enough to recognise what they are.
+std::string count_and_names(const std::vector<std::string_view>& names) {
+  constexpr std::size_t kShown = 3;
+  std::string text =
+      std::to_string(names.size()) + (names.size() == 1 ? " tensor" : " tensors") + ": ";
+  for (std::size_t i = 0; i < std::min(names.size(), kShown); ++i) {
+    text += (i > 0 ? ", " : "") + std::string(names[i]);
+  }
+  return names.size() > kShown ? text + ", ..." : text;
+}
+
+void sort_by_name(std::vector<FolderTensor>& tensors) {
+  std::ranges::sort(tensors, {}, [](const FolderTensor& tensor) -> const std::string& {
+    return tensor.info.name;
+  });
+}
+
+void refuse_short_file(const SafetensorsHeader& header, const File& file) {
+  const std::uint64_t size = file.size();
+  if (size >= file_size(header)) return;
+  throw Error(ErrorCode::incomplete_download,
+              {.problem = "the file was cut short: it ends before its last tensor does",
+               .expected = std::to_string(file_size(header)) + " bytes",
+               .found = std::to_string(size),
+               .advice = "Copy or download it again"});
+}
+
+// Reads one folder, part by part, into a Folder.
+class FolderReader {
+ public:
+  explicit FolderReader(const fs::path& path);
+  Folder read() &&;
+
+ private:
+  bool has_file(std::string_view name) const { return std::ranges::binary_search(names_, name); }
+  void report(Severity severity, const Error& error, std::string_view file);
+
+  void read_index();
+  std::vector<std::string> shard_names() const;
+  void read_shard(const std::string& name);
+  fs::path follow(const std::string& name) const;
+
+  void take_listed_tensors();
+  void take_all_tensors();
+  void report_collision(const Shard& shard, const Shard& other,
+                        const std::vector<std::string_view>& names);
+  void note_missing_entries();
+  void check_total_size();
+  void warn_of_unlisted_files();
+  void warn_without_index();
+  void report_unfinished_downloads();
+
+  Folder folder_;
+  fs::path resolved_;
+  std::vector<std::string> names_;  // of all files and folders in it, sorted
+  std::optional<ShardIndex> index_;
+  std::set<std::string> unreadable_;  // shards, each with a fatal problem
+};
+
+FolderReader::FolderReader(const fs::path& path) {
+  std::error_code error;
+  const fs::file_status status = fs::status(path, error);
+  if (!fs::exists(status)) {
+    throw Error(ErrorCode::not_a_checkpoint, {.problem = "there is no such folder", .file = path});
+  }
+  if (!fs::is_directory(status)) {
+    throw Error(ErrorCode::not_a_checkpoint, {.problem = "this is not a folder",
+                                              .file = path,
+                                              .advice = "Give the folder that holds the file"});
+  }
+  fs::directory_iterator it(path, error);
+  for (; !error && it != fs::directory_iterator(); it.increment(error)) {
+    names_.push_back(it->path().filename());
+  }
+  if (!error) resolved_ = fs::canonical(path, error);
+  if (error) {
+    throw Error(ErrorCode::io_error,
+                {.problem = "cannot read the folder: " + error.message(), .file = path});
+  }
+  std::ranges::sort(names_);
+  folder_.path = path;
+}
+
+Folder FolderReader::read() && {
+  read_index();
+  const std::vector<std::string> names = shard_names();
+  if (names.empty() && !folder_.has_index) {
+    report(Severity::fatal, explain_no_model(folder_.path, names_), "");
+  }
+  for (const std::string& name : names) read_shard(name);
+  if (index_) {
+    take_listed_tensors();
+    note_missing_entries();
+    check_total_size();
+    warn_of_unlisted_files();
+  } else {
+    take_all_tensors();
+    warn_without_index();
+  }
+  report_unfinished_downloads();
+  return std::move(folder_);
+}
+
+// `file` is relative to the folder. The text leaves out what the problem says elsewhere.
+void FolderReader::report(Severity severity, const Error& error, std::string_view file) {
+  ErrorDetails details = error.details();
+  details.file.clear();
+  const std::string tensor = std::exchange(details.tensor, {});
+  folder_.problems.push_back({.severity = severity,
+                              .code = error.code(),
+                              .file = printable(file),
+                              .tensor = printable(tensor),
+                              .text = Error(error.code(), std::move(details)).what()});
+}
+
+void FolderReader::read_index() {
+  folder_.has_index = has_file(kIndexName);
+  if (!folder_.has_index) return;
+  try {
+    const fs::path path = follow(kIndexName);
+    std::string text = read_text_file(path, kLargestIndex);
+    if (is_git_lfs_pointer(text)) {
+      throw Error(ErrorCode::git_lfs_pointer,
+                  {.problem = "this is a Git LFS pointer, not the index",
+                   .advice = "Run `git lfs pull` in the folder"});
+    }
+    index_ = parse_shard_index(std::move(text), path);
+  } catch (const Error& error) {
+    report(Severity::fatal, error, kIndexName);
+  }
+}
+
+// With an index those it names, else all there are.
+std::vector<std::string> FolderReader::shard_names() const {
+  std::set<std::string> names;
+  if (index_) {
+    for (const auto& [tensor, file] : index_->weight_map) names.insert(file);
+  } else {
+    std::ranges::copy_if(names_, std::inserter(names, names.end()), is_shard_name);
+  }
+  return {names.begin(), names.end()};
+}
+
+// The file that a name of the folder leads to, links followed. Throws Error where it may not be
+// read.
+fs::path FolderReader::follow(const std::string& name) const {
+  std::error_code error;
+  fs::path target = fs::canonical(resolved_ / name, error);
+  if (error) {
+    throw Error(ErrorCode::io_error, {.problem = "cannot follow the name: " + error.message()});
+  }
+  if (!link_stays_inside(resolved_, target)) {
+    throw Error(ErrorCode::not_a_checkpoint, {.problem = "this is a link that leaves the folder",
+                                              .found = target.string(),
+                                              .advice = "Put the file itself into the folder"});
+  }
+  return target;
+}
+
+void FolderReader::read_shard(const std::string& name) {
+  std::error_code error;
+  const bool exists = fs::exists(fs::status(resolved_ / name, error));
+  if (!exists && index_) return;  // see note_missing_entries()
+  try {
+    if (!exists) {
+      throw Error(ErrorCode::missing_shard,
+                  {.problem = "this is a link to a file that is not there",
+                   .advice = "Copy or download it again"});
+    }
+    Shard shard{.name = name, .path = follow(name), .header = {}};
+    const File file = File::open_for_reading(shard.path);
+    shard.header = read_header_of_any_length(file);
+    refuse_short_file(shard.header, file);
+    check_file_size(shard.header, file);
+    folder_.shards.push_back(std::move(shard));
+  } catch (const Error& caught) {
+    unreadable_.insert(name);
+    report(Severity::fatal, caught, name);
+  }
+}
+
+void FolderReader::take_listed_tensors() {
+  for (std::size_t i = 0; i < folder_.shards.size(); ++i) {
+    const Shard& shard = folder_.shards[i];
+    std::vector<std::string_view> unlisted;
+    for (const TensorInfo& info : shard.header.tensors) {
+      const auto entry = index_->weight_map.find(info.name);
+      if (entry != index_->weight_map.end() && entry->second == shard.name) {
+        folder_.tensors.push_back({i, info});
+      } else {
+        unlisted.emplace_back(info.name);
+      }
+    }
+    if (unlisted.empty()) continue;
+    report(Severity::warning,
+           Error(ErrorCode::invalid_index,
+                 {.problem = "the index does not list some tensors of this file here; they are not "
+                             "converted",
+                  .found = count_and_names(unlisted)}),
+           shard.name);
+  }
+  sort_by_name(folder_.tensors);
+}
+
+void FolderReader::take_all_tensors() {
+  std::map<std::string_view, std::size_t> shard_of;
+  for (std::size_t i = 0; i < folder_.shards.size(); ++i) {
+    const Shard& shard = folder_.shards[i];
+    std::vector<std::string_view> colliding;
+    std::size_t other = 0;
+    for (const TensorInfo& info : shard.header.tensors) {
+      const auto [place, is_new] = shard_of.emplace(info.name, i);
+      if (is_new) {
+        folder_.tensors.push_back({i, info});
+      } else {
+        if (colliding.empty()) other = place->second;
+        colliding.emplace_back(info.name);
+      }
+    }
+    if (!colliding.empty()) report_collision(shard, folder_.shards[other], colliding);
+  }
+  sort_by_name(folder_.tensors);
+}
+
+void FolderReader::report_collision(const Shard& shard, const Shard& other,
+                                    const std::vector<std::string_view>& names) {
+  // PyTorch's distributed checkpoints mark their files so.
+  const bool is_distributed = shard.header.metadata.contains("DCP_SHARDING_INFO");
+  report(Severity::fatal,
+         Error(ErrorCode::name_collision,
+               {.problem = "tensors of this file are also in " + other.name,
+                .found = count_and_names(names),
+                .advice = is_distributed
+                              ? "These are pieces of a distributed checkpoint; consolidate it first"
+                              : "Remove the file that does not belong to the model, or add " +
+                                    std::string(kIndexName)}),
+         shard.name);
+}
+
+void FolderReader::note_missing_entries() {
+  auto found = folder_.tensors.begin();
+  for (const auto& [tensor, file] : index_->weight_map) {
+    if (found != folder_.tensors.end() && found->info.name == tensor) {
+      ++found;
+    } else if (!unreadable_.contains(file)) {
+      const bool file_exists = std::ranges::binary_search(folder_.shards, file, {}, &Shard::name);
+      folder_.missing.push_back({.tensor = tensor, .file = file, .file_exists = file_exists});
+    }
+  }
+}
+
+void FolderReader::check_total_size() {
+  if (!index_->total_size || !folder_.missing.empty() || !unreadable_.empty()) return;
+  std::uint64_t size = 0;
+  for (const FolderTensor& tensor : folder_.tensors) size += tensor.info.end - tensor.info.begin;
+  if (size == *index_->total_size) return;
+  report(Severity::warning,
+         Error(ErrorCode::invalid_index,
+               {.problem = "total_size is not the size of the tensors that the index lists",
+                .expected = std::to_string(size),
+                .found = std::to_string(*index_->total_size)}),
+         kIndexName);
+}
+
+void FolderReader::warn_of_unlisted_files() {
+  std::set<std::string_view> listed;
+  for (const auto& [tensor, file] : index_->weight_map) listed.insert(file);
+  for (const std::string& name : names_) {
+    if (!is_safetensors_name(name) || listed.contains(name)) continue;
+    report(Severity::warning,
+           Error(ErrorCode::invalid_index,
+                 {.problem = "the index does not mention this file; it is not converted"}),
+           name);
+  }
+}
+
+void FolderReader::warn_without_index() {
+  if (folder_.has_index) return;  // it is there, but of no use: reported
+  if (folder_.shards.size() + unreadable_.size() > 1) {
+    report(Severity::warning,
+           Error(ErrorCode::invalid_index,
+                 {.problem = "several files without " + std::string(kIndexName) +
+                             "; nothing tells whether all are there"}),
+           "");
+  }
+  for (const std::string& name : names_) {
+    if (!is_safetensors_name(name) || is_shard_name(name) || folder_.shards.empty()) continue;
+    report(Severity::warning,
+           Error(ErrorCode::lora_adapter,
+                 {.problem = "this is a LoRA adapter beside the model; it is not converted"}),
+           name);
+  }
+}
+
+// Fatal where the download was of weights that are needed.
+void FolderReader::report_unfinished_downloads() {
+  const std::vector<fs::path> files = unfinished_downloads(resolved_);
+  if (files.empty()) return;
+  const bool lacks_a_file =
+      folder_.shards.empty() ||
+      std::ranges::any_of(folder_.missing, [](const MissingEntry& e) { return !e.file_exists; });
+  const bool is_of_weights = std::ranges::any_of(files, [](const fs::path& file) {
+    return file.filename().native().find(".safetensors.") != std::string::npos;
+  });
+  const bool is_fatal = lacks_a_file || (is_of_weights && !index_);
+  const fs::path& first = files.front();
+  const fs::path shown = first.lexically_relative(resolved_);
+  report(is_fatal ? Severity::fatal : Severity::warning,
+         Error(ErrorCode::incomplete_download,
+               {.problem = "a download was not finished",
+                .found =
+                    std::to_string(files.size()) + " unfinished in " + first.parent_path().string(),
+                .advice = "Run the download again; it goes on where it stopped"}),
+         shown.native());
+}
+
+}  // namespace
+
+Folder open_folder(const fs::path& path) {
+  return FolderReader(path).read();
+}
+
+}  // namespace mxferry

@@ -1,0 +1,102 @@
+#include "checkpoint/folder_hints.h"
+
+#include <algorithm>
+#include <optional>
+#include <system_error>
+#include <utility>
+
+#include "checkpoint/hub_cache.h"
+
+namespace mxferry {
+namespace {
+
+namespace fs = std::filesystem;
+
+bool contains(const std::vector<std::string>& names, std::string_view name) {
+  return std::ranges::find(names, name) != names.end();
+}
+
+// The names of what lies in a folder; nothing where it cannot be read.
+std::vector<std::string> names_in(const fs::path& folder) {
+  std::vector<std::string> names;
+  std::error_code error;
+  for (fs::directory_iterator it(folder, error), end; !error && it != end; it.increment(error)) {
+    names.push_back(it->path().filename());
+  }
+  std::ranges::sort(names);
+  return names;
+}
+
+bool is_adapter_file(std::string_view name) {
+  return name == "adapter_config.json" || name.starts_with("adapter_model");
+}
+
+bool is_other_format(std::string_view name) {
+  return name.ends_with(".gguf") || (name.starts_with("pytorch_model") && name.ends_with(".bin"));
+}
+
+// A subfolder that may be the one that was meant: original/ of OpenAI, metal/, model/, ...
+bool holds_weights(const fs::path& subfolder) {
+  std::error_code error;
+  if (!fs::is_directory(subfolder, error)) return false;
+  return std::ranges::any_of(names_in(subfolder), [](const std::string& name) {
+    return is_shard_name(name) || name == "model.bin";
+  });
+}
+
+std::string found_instead(const fs::path& folder, const std::vector<std::string>& names) {
+  std::string found;
+  for (const std::string& name : names) {
+    const bool is_subfolder = !name.starts_with('.') && holds_weights(folder / name);
+    if (!is_subfolder && !is_other_format(name)) continue;
+    found += (found.empty() ? "" : ", ") + name + (is_subfolder ? "/ with weights" : "");
+  }
+  return found;
+}
+
+void add_unfinished(const fs::path& folder, std::vector<fs::path>& files) {
+  for (const std::string& name : names_in(folder)) {
+    if (name.ends_with(".incomplete")) files.push_back(folder / name);
+  }
+}
+
+}  // namespace
+
+bool is_safetensors_name(std::string_view name) {
+  return name.ends_with(".safetensors") && !name.starts_with('.');
+}
+
+bool is_shard_name(std::string_view name) {
+  return is_safetensors_name(name) && !is_adapter_file(name);
+}
+
+Error explain_no_model(const fs::path& folder, const std::vector<std::string>& names) {
+  if (std::ranges::any_of(names, is_adapter_file)) {
+    return {ErrorCode::lora_adapter,
+            {.problem = "the folder holds a LoRA adapter and no model",
+             .file = folder,
+             .advice = "Merge it into its base model, then give the folder of the merged model"}};
+  }
+  ErrorDetails details{.problem = "the folder holds no safetensors files",
+                       .file = folder,
+                       .found = found_instead(folder, names)};
+  if (!details.found.empty()) {
+    details.advice = "Give a folder of safetensors files";
+  } else if (contains(names, "snapshots") && contains(names, "refs")) {
+    details.advice = "This is a Hugging Face cache entry; give its name, such as ORG/NAME";
+  }
+  return {ErrorCode::not_a_checkpoint, std::move(details)};
+}
+
+std::vector<fs::path> unfinished_downloads(const fs::path& folder) {
+  std::vector<fs::path> files;
+  add_unfinished(folder, files);
+  add_unfinished(folder / ".cache/huggingface/download", files);
+  if (const std::optional<fs::path> entry = hub_cache_entry(folder)) {
+    add_unfinished(*entry / "blobs", files);
+  }
+  std::ranges::sort(files);
+  return files;
+}
+
+}  // namespace mxferry

@@ -1,0 +1,27 @@
+#pragma once
+
+#include <filesystem>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "mxferry/error.h"
+
+namespace mxferry {
+
+// Whether a file of this name holds tensors: NAME.safetensors, not hidden.
+bool is_safetensors_name(std::string_view name);
+
+// Whether it may be a shard of a model: not a LoRA adapter.
+bool is_shard_name(std::string_view name);
+
+// The error for a folder without index and shards: what it holds instead, and what to do. `names`
+// are those of its files and folders.
+Error explain_no_model(const std::filesystem::path& folder, const std::vector<std::string>& names);
+
+// The leftovers of unfinished downloads, as paths: beside the files, in the folder's download cache
+// (.cache/huggingface/download), or among the blobs of the Hugging Face cache entry that holds the
+// folder. Sorted.
+std::vector<std::filesystem::path> unfinished_downloads(const std::filesystem::path& folder);
+
+}  // namespace mxferry
