@@ -22,6 +22,12 @@ namespace {
                                     .file = path});
 }
 
+void refuse_irregular(const std::filesystem::path& path, const struct stat& status) {
+  if (!S_ISREG(status.st_mode)) {
+    throw Error(ErrorCode::not_a_checkpoint, {.problem = "not a regular file", .file = path});
+  }
+}
+
 int open_retrying(const std::filesystem::path& path, int flags) {
   int descriptor = -1;
   do {
@@ -39,14 +45,16 @@ File::File(int descriptor, std::filesystem::path path) noexcept
     : descriptor_(descriptor), path_(std::move(path)) {}
 
 File File::open_for_reading(const std::filesystem::path& path) {
-  const int descriptor = open_retrying(path, O_RDONLY | O_NONBLOCK);
+  struct stat status{};
+  // Before the opening, which can do something to a device; and after it, as the name may have come
+  // to mean another file.
+  if (::stat(path.c_str(), &status) != 0) fail(path, "open", errno);
+  refuse_irregular(path, status);
+  const int descriptor = open_retrying(path, O_RDONLY | O_NONBLOCK | O_NOCTTY);
   if (descriptor < 0) fail(path, "open", errno);
   File file(descriptor, path);
-  struct stat status{};
   if (::fstat(descriptor, &status) != 0) fail(path, "stat", errno);
-  if (!S_ISREG(status.st_mode)) {
-    throw Error(ErrorCode::not_a_checkpoint, {.problem = "not a regular file", .file = path});
-  }
+  refuse_irregular(path, status);
   return file;
 }
 

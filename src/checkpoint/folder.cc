@@ -182,8 +182,14 @@ fs::path FolderReader::follow(const std::string& name) const {
 
 void FolderReader::read_shard(const std::string& name) {
   std::error_code error;
-  if (!fs::exists(fs::status(resolved_ / name, error))) return;  // see note_missing_entries()
+  const bool exists = fs::exists(fs::status(resolved_ / name, error));
+  if (!exists && index_) return;  // see note_missing_entries()
   try {
+    if (!exists) {
+      throw Error(ErrorCode::missing_shard,
+                  {.problem = "this is a link to a file that is not there",
+                   .advice = "Copy or download it again"});
+    }
     Shard shard{.name = name, .path = follow(name), .header = {}};
     const File file = File::open_for_reading(shard.path);
     shard.header = read_header_of_any_length(file);

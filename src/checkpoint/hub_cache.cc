@@ -174,7 +174,9 @@ fs::path resolve_source(const std::string& source) {
 }
 
 bool link_stays_inside(const fs::path& folder, const fs::path& target) {
-  const fs::path resolved = fs::weakly_canonical(folder);
+  std::error_code error;
+  const fs::path resolved = fs::canonical(folder, error);
+  if (error) return false;
   if (is_within(target, resolved)) return true;
   const std::optional<fs::path> entry = hub_cache_entry(resolved);
   return entry && is_within(target, *entry);
