@@ -1,0 +1,65 @@
+// Vectors as one or two slices of 128 bits, within which shuffles work. Included once per target.
+
+#include <cstddef>
+#include <cstdint>
+
+#include "hwy/highway.h"
+
+#if defined(MXFERRY_DENSE_SLICES_INL_H) == defined(HWY_TARGET_TOGGLE)
+#ifdef MXFERRY_DENSE_SLICES_INL_H
+#undef MXFERRY_DENSE_SLICES_INL_H
+#else
+#define MXFERRY_DENSE_SLICES_INL_H
+#endif
+
+#if HWY_TARGET != HWY_SCALAR  // has no shuffles
+
+HWY_BEFORE_NAMESPACE();
+namespace mxferry::HWY_NAMESPACE {
+
+namespace hn = hwy::HWY_NAMESPACE;
+
+// Two slices are enough to saturate the memory, so that wider vectors are not used.
+#if HWY_CAP_GE256
+inline constexpr std::size_t kSlices = 2;
+#else
+inline constexpr std::size_t kSlices = 1;
+#endif
+
+using D8 = hn::FixedTag<std::uint8_t, 16 * kSlices>;
+using D16 = hn::Repartition<std::uint16_t, D8>;
+using D32 = hn::Repartition<std::uint32_t, D8>;
+using V8 = hn::Vec<D8>;
+using V16 = hn::Vec<D16>;
+
+// One slice from each of kSlices addresses.
+template <class D, typename T = hn::TFromD<D>>
+HWY_INLINE hn::Vec<D> load_slices(D d, const T* low, [[maybe_unused]] const T* high) {
+#if HWY_CAP_GE256
+  const hn::Half<D> half;
+  return hn::Combine(d, hn::LoadU(half, high), hn::LoadU(half, low));
+#else
+  return hn::LoadU(d, low);
+#endif
+}
+
+// Transposes the square of elements that every slice of the vectors forms; as many vectors as a
+// slice has elements. Each step moves one bit of the vector's number into the element's.
+template <class D, std::size_t kCount>
+HWY_INLINE void transpose_slices(D d, hn::Vec<D> (&v)[kCount]) {
+  static_assert(kCount * sizeof(hn::TFromD<D>) == 16);
+  for (std::size_t step = 1; step < kCount; step *= 2) {
+    hn::Vec<D> w[kCount];
+    for (std::size_t i = 0; i < kCount / 2; ++i) {
+      w[2 * i] = hn::InterleaveLower(d, v[i], v[i + kCount / 2]);
+      w[2 * i + 1] = hn::InterleaveUpper(d, v[i], v[i + kCount / 2]);
+    }
+    for (std::size_t i = 0; i < kCount; ++i) v[i] = w[i];
+  }
+}
+
+}  // namespace mxferry::HWY_NAMESPACE
+HWY_AFTER_NAMESPACE();
+
+#endif  // HWY_TARGET != HWY_SCALAR
+#endif  // include guard
