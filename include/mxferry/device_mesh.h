@@ -16,7 +16,8 @@ struct DeviceMesh {
   };
   std::vector<Dimension> dimensions;
 
-  // The number of ranks: the product of the sizes, 1 without dimensions.
+  // The number of ranks: the product of the sizes, 1 without dimensions. Throws
+  // Error(invalid_argument) for a size below 1, Error(size_overflow) from 2^63 on.
   std::int64_t rank_count() const;
 };
 

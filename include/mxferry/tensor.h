@@ -37,7 +37,8 @@ class Tensor {
   static Tensor empty(DType dtype, Shape shape);
 
   // Wraps memory of the caller's without copying; `storage` keeps it alive and must point to at
-  // least the bytes that dtype and shape need.
+  // least the bytes that dtype and shape need; it may be null where that is none. Throws
+  // Error(invalid_argument) for a null pointer otherwise, and for sizes as empty() does.
   static Tensor wrap(std::shared_ptr<std::byte> storage, DType dtype, Shape shape);
 
   DType dtype() const noexcept { return dtype_; }

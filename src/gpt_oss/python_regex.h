@@ -17,7 +17,8 @@ struct TranslatedRegex {
 // PCRE2 has (\K, \h, \R, \Q, (?R), (*VERB), (?<name>...) and the like are errors, as in Python).
 // Throws Error(invalid_argument) with the reason and the position in code points. Also refused,
 // with a reason, although Python takes them: \N{NAME}, surrogates, names of groups that are not
-// ASCII, the flags a and i together, and more than 200 levels of parentheses.
+// ASCII, the flags a and i together, more than 65535 repetitions, and more than 200 levels of
+// parentheses. \B matches the empty name, as since Python 3.14.
 TranslatedRegex translate_python_regex(std::string_view pattern);
 
 }  // namespace mxferry

@@ -1,0 +1,99 @@
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+#include "mxferry/config.h"
+#include "mxferry/mxfp4.h"
+#include "mxferry/state_dict_adapter.h"
+
+namespace mxferry {
+
+// Suffixes of tensor names and what takes their place, in the order in which they are tried.
+using KeyMapping = std::vector<std::pair<std::string, std::string>>;
+
+// gpt-oss between Hugging Face's layout, packed or dense, and NeMo AutoModel's native one, in
+// memory. The interface and the names are those of GPTOSSStateDictAdapter (Automodel 36044ad3,
+// gpt_oss/state_dict_adapter.py). Packed experts are MXFP4 as mxferry/mxfp4.h describes it:
+//
+//   ..._blocks  U8 [experts, out, groups, B], B bytes of two weights each; 16 in checkpoints
+//   ..._scales  U8 [experts, out, groups]
+//
+// and dense ones [experts, in, out] with in = groups * B * 2. Any sizes will do.
+class GPTOSSStateDictAdapter final : public StateDictAdapter {
+ public:
+  // Only backend.attn changes a name: see BackendConfig. `dtype` is that of decoded weights: BF16,
+  // F16 (rounded to nearest even, infinity beyond its range) or F32; for another
+  // Error(invalid_argument).
+  GPTOSSStateDictAdapter(GptOssConfig config, MoEConfig moe_config, BackendConfig backend,
+                         DType dtype = DType::BF16);
+
+  const GptOssConfig& config() const noexcept { return config_; }
+  const MoEConfig& moe_config() const noexcept { return moe_config_; }
+  const BackendConfig& backend() const noexcept { return backend_; }
+  DType dtype() const noexcept { return dtype_; }
+
+  // Hugging Face suffix to native suffix: four, and a fifth for the attention sinks with "te".
+  const KeyMapping& hf_to_internal_map() const noexcept { return hf_to_internal_map_; }
+  // The same pairs turned round.
+  const KeyMapping& internal_to_hf_map() const noexcept { return internal_to_hf_map_; }
+
+  using StateDictAdapter::convert_single_tensor_to_hf;
+  using StateDictAdapter::from_hf;
+  using StateDictAdapter::to_hf;
+
+  // dequantize_block_scale_tensors(), then apply_key_mapping() with hf_to_internal_map(). Both are
+  // checked before anything is changed; their errors, and Error(unsupported) for a mesh of more
+  // than one rank.
+  void from_hf(StateDict& state_dict, const DeviceMesh& device_mesh) const override;
+
+  // Renames with internal_to_hf_map(), keeping the order. With Quantization::storage a tensor whose
+  // new name ends in gate_up_proj or down_proj, [experts, in, out] of any dtype, becomes two
+  // placeholders, NAME_blocks [experts, out, in / 32, 16] and NAME_scales [experts, out, in / 32],
+  // both U8, fresh and filled with ones; Error(wrong_shape) where it has other than three
+  // dimensions or where `in` is no multiple of 32. Error(name_collision) where two tensors get one
+  // name, Error(invalid_argument) for a regular expression that Python would refuse, and
+  // Error(unsupported) for Quantization::values.
+  StateDict to_hf(const StateDict& state_dict, std::string_view exclude_key_regex,
+                  Quantization quantization) const override;
+  NamedTensors convert_single_tensor_to_hf(std::string_view name, const Tensor& tensor,
+                                           std::string_view exclude_key_regex,
+                                           Quantization quantization) const override;
+
+  // Gives every name that ends in a suffix of the mapping the suffix's replacement. The first
+  // suffix that fits wins; it fits wherever it ends a name, after a dot or not. Renamed tensors
+  // move to the end, in order; the others keep their places. No tensor is copied.
+  // Error(name_collision) where two tensors would get one name, before anything is changed.
+  static void apply_key_mapping(StateDict& state_dict, const KeyMapping& mapping);
+
+  // Replaces every pair NAME_blocks and NAME_scales by the dense NAME [experts, in, out] of
+  // dtype(), at the end, in the order in which the pairs begin. The dict lets go of each pair
+  // before the next is decoded: with no other owner of the packed tensors, the peak is the result
+  // and one pair. All pairs are checked before anything is changed: Error(missing_partner),
+  // Error(wrong_dtype), Error(wrong_shape), Error(size_overflow), and Error(name_collision) where
+  // NAME is there already, with the tensor, what was expected and what was found. After
+  // Error(not_enough_memory) the pairs that were decoded stay so, the others are untouched.
+  void dequantize_block_scale_tensors(StateDict& state_dict) const;
+
+  // The dense tensor [experts, in, out] of one pair, in fresh memory: exact in BF16 and F32, and
+  // scale 255 is NaN (mxferry/mxfp4.h). B = 16 is fast, any other works. It is decoded in place and
+  // needs no temporary memory, so `rows_per_chunk`, which bounds that elsewhere, changes nothing;
+  // it is at least 1. Errors as dequantize_block_scale_tensors(), and Error(invalid_argument) for
+  // another dtype than BF16, F16 and F32, or for rows_per_chunk.
+  static Tensor convert_moe_packed_tensors(const Tensor& blocks, const Tensor& scales,
+                                           DType dtype = DType::BF16,
+                                           std::int64_t rows_per_chunk = 32768 * 1024);
+
+ private:
+  GptOssConfig config_;
+  MoEConfig moe_config_;
+  BackendConfig backend_;
+  DType dtype_;
+  KeyMapping hf_to_internal_map_;
+  KeyMapping internal_to_hf_map_;
+};
+
+}  // namespace mxferry

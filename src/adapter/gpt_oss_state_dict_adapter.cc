@@ -1,0 +1,144 @@
+#include "mxferry/gpt_oss_state_dict_adapter.h"
+
+#include <algorithm>
+#include <cstring>
+#include <optional>
+#include <utility>
+
+#include "adapter/key_mapping.h"
+#include "adapter/packed_pair.h"
+#include "gpt_oss/layout_table.h"
+#include "gpt_oss/name_regex.h"
+#include "mxferry/error.h"
+
+namespace mxferry {
+namespace {
+
+// What no regular expression excludes is kept.
+class Exclusion {
+ public:
+  explicit Exclusion(std::string_view regex) {
+    if (!regex.empty()) regex_.emplace(regex);
+  }
+  bool excludes(std::string_view name) const { return regex_ && regex_->matches_start(name); }
+
+ private:
+  std::optional<NameRegex> regex_;
+};
+
+void check_quantization(Quantization quantization) {
+  if (quantization != Quantization::values) return;
+  throw Error(ErrorCode::unsupported, {.problem = "weights cannot be quantized to MXFP4 yet",
+                                       .expected = "Quantization::none or Quantization::storage",
+                                       .found = "Quantization::values",
+                                       .advice = "Write the dense weights"});
+}
+
+// [experts, out, in / 32] of a dense [experts, in, out].
+Shape scales_shape(std::string_view name, const Shape& dense) {
+  if (dense.size() != 3 || dense[1] % kBlockSize != 0) {
+    throw Error(ErrorCode::wrong_shape,
+                {.problem = "the weights of the experts cannot be packed in blocks",
+                 .tensor = std::string(name),
+                 .expected = "[experts, in, out] with `in` a multiple of 32",
+                 .found = to_string(dense)});
+  }
+  return {dense[0], dense[2], dense[1] / kBlockSize};
+}
+
+Tensor ones(Shape shape) {
+  Tensor tensor = Tensor::empty(DType::U8, std::move(shape));
+  std::memset(tensor.data(), 1, tensor.byte_count());
+  return tensor;
+}
+
+bool is_expert_name(std::string_view hf_name) {
+  return hf_name.ends_with("gate_up_proj") || hf_name.ends_with("down_proj");
+}
+
+StateDictAdapter::NamedTensors convert(std::string_view name, const Tensor& tensor,
+                                       const KeyMapping& mapping, const Exclusion& exclusion,
+                                       Quantization quantization) {
+  StateDictAdapter::NamedTensors result;
+  std::string hf_name = mapped_name(name, mapping).value_or(std::string(name));
+  if (quantization == Quantization::storage && is_expert_name(hf_name)) {
+    const Shape scales = scales_shape(name, tensor.shape());
+    Shape blocks = scales;
+    blocks.push_back(kBlockBytes);
+    std::string blocks_name = hf_name + std::string(kBlocksEnding);
+    std::string scales_name = hf_name + std::string(kScalesEnding);
+    if (!exclusion.excludes(blocks_name)) result.emplace_back(std::move(blocks_name), ones(blocks));
+    if (!exclusion.excludes(scales_name)) result.emplace_back(std::move(scales_name), ones(scales));
+  } else if (!exclusion.excludes(hf_name)) {
+    result.emplace_back(std::move(hf_name), tensor);
+  }
+  return result;
+}
+
+}  // namespace
+
+GPTOSSStateDictAdapter::GPTOSSStateDictAdapter(GptOssConfig config, MoEConfig moe_config,
+                                               BackendConfig backend, DType dtype)
+    : config_(config),
+      moe_config_(moe_config),
+      backend_(std::move(backend)),
+      dtype_(dtype),
+      hf_to_internal_map_(renamed_suffixes(backend_.attn)) {
+  if (!is_dense_float(dtype)) {
+    throw Error(ErrorCode::invalid_argument, {.problem = "weights are not decoded to this dtype",
+                                              .expected = "BF16, F16 or F32",
+                                              .found = std::string(name(dtype))});
+  }
+  for (const auto& [hf, internal] : hf_to_internal_map_) {
+    internal_to_hf_map_.emplace_back(internal, hf);
+  }
+}
+
+void GPTOSSStateDictAdapter::from_hf(StateDict& state_dict, const DeviceMesh& device_mesh) const {
+  if (const std::int64_t ranks = device_mesh.rank_count(); ranks > 1) {
+    throw Error(ErrorCode::unsupported,
+                {.problem = "parameters that are cut over several ranks are not supported yet",
+                 .expected = "a mesh of one rank",
+                 .found = std::to_string(ranks) + " ranks"});
+  }
+  const std::vector<std::string> pairs = find_packed_pairs(state_dict, dtype_);
+  check_key_mapping(names_when_decoded(state_dict, pairs), hf_to_internal_map_);
+  dequantize_block_scale_tensors(state_dict);
+  apply_key_mapping(state_dict, hf_to_internal_map_);
+}
+
+void GPTOSSStateDictAdapter::dequantize_block_scale_tensors(StateDict& state_dict) const {
+  for (const std::string& name : find_packed_pairs(state_dict, dtype_)) {
+    const std::string blocks = name + std::string(kBlocksEnding);
+    const std::string scales = name + std::string(kScalesEnding);
+    Tensor dense = convert_moe_packed_tensors(state_dict.at(blocks), state_dict.at(scales), dtype_);
+    state_dict.pop(blocks);
+    state_dict.pop(scales);
+    state_dict.set(name, std::move(dense));
+  }
+}
+
+StateDict GPTOSSStateDictAdapter::to_hf(const StateDict& state_dict,
+                                        std::string_view exclude_key_regex,
+                                        Quantization quantization) const {
+  check_quantization(quantization);
+  const Exclusion exclusion(exclude_key_regex);
+  StateDict result;
+  for (const auto& [name, tensor] : state_dict) {
+    for (auto& [hf_name, converted] :
+         convert(name, tensor, internal_to_hf_map_, exclusion, quantization)) {
+      if (result.contains(hf_name)) fail_collision(hf_name, hf_name, name);
+      result.set(hf_name, std::move(converted));
+    }
+  }
+  return result;
+}
+
+StateDictAdapter::NamedTensors GPTOSSStateDictAdapter::convert_single_tensor_to_hf(
+    std::string_view name, const Tensor& tensor, std::string_view exclude_key_regex,
+    Quantization quantization) const {
+  check_quantization(quantization);
+  return convert(name, tensor, internal_to_hf_map_, Exclusion(exclude_key_regex), quantization);
+}
+
+}  // namespace mxferry

@@ -1,0 +1,175 @@
+#include "adapter/packed_pair.h"
+
+#include <array>
+#include <cstdint>
+#include <unordered_set>
+#include <utility>
+
+#include "adapter/key_mapping.h"
+#include "base/parallel.h"
+#include "mxferry/error.h"
+#include "mxferry/gpt_oss_state_dict_adapter.h"
+#include "mxfp4/decode.h"
+#include "mxfp4/reference.h"
+
+namespace mxferry {
+namespace {
+
+void check_bytes(std::string_view name, const Tensor& tensor) {
+  if (tensor.dtype() == DType::U8) return;
+  throw Error(ErrorCode::wrong_dtype, {.problem = "packed weights are stored as bytes",
+                                       .tensor = std::string(name),
+                                       .expected = "U8",
+                                       .found = std::string(mxferry::name(tensor.dtype()))});
+}
+
+// Returns the shape of the dense tensor, [experts, in, out].
+Shape check_pair(std::string_view blocks_name, const Tensor& blocks, std::string_view scales_name,
+                 const Tensor& scales, DType dtype) {
+  check_bytes(blocks_name, blocks);
+  check_bytes(scales_name, scales);
+  const Shape& shape = blocks.shape();
+  if (shape.size() != 4) {
+    throw Error(ErrorCode::wrong_shape, {.problem = "blocks have four dimensions",
+                                         .tensor = std::string(blocks_name),
+                                         .expected = "[experts, out, groups, 16]",
+                                         .found = to_string(shape)});
+  }
+  const Shape expected(shape.begin(), shape.end() - 1);
+  if (scales.shape() != expected) {
+    throw Error(ErrorCode::wrong_shape,
+                {.problem = "one scale belongs to each block of '" + std::string(blocks_name) + "'",
+                 .tensor = std::string(scales_name),
+                 .expected = to_string(expected),
+                 .found = to_string(scales.shape())});
+  }
+  const std::int64_t inputs = element_count({shape[2], shape[3], 2});
+  // Nothing is allocated: the size of the result must only be one that memory can have.
+  (void)element_count({shape[0], inputs, shape[1], bits(dtype)});
+  return {shape[0], inputs, shape[1]};
+}
+
+// Every weight that a byte pair (scale, code) can mean, as the bits of `dtype`.
+template <typename T>
+std::array<std::array<T, 16>, 256> all_values(DType dtype) {
+  std::array<std::array<T, 16>, 256> values{};
+  for (int scale = 0; scale < 256; ++scale) {
+    for (int code = 0; code < 16; ++code) {
+      const double exact = mxfp4::reference::exact_value(static_cast<std::uint8_t>(scale), code);
+      values[scale][code] = static_cast<T>(mxfp4::reference::round_to(dtype, exact));
+    }
+  }
+  return values;
+}
+
+// Blocks of any number of bytes, T being the bits of one element of `out` [experts, in, out].
+template <typename T>
+void decode_any_block(const Tensor& blocks, const Tensor& scales, Tensor& out) {
+  const auto values = all_values<T>(out.dtype());
+  const std::int64_t rows = blocks.shape()[1];
+  const std::int64_t groups = blocks.shape()[2];
+  const std::int64_t block_bytes = blocks.shape()[3];
+  parallel_for(available_threads(), blocks.shape()[0] * groups, [&](std::int64_t i) {
+    const std::int64_t expert = i / groups;
+    const std::int64_t group = i % groups;
+    T* const first = out.as<T>() + i * block_bytes * 2 * rows;
+    for (std::int64_t row = 0; row < rows; ++row) {
+      const std::int64_t block = (expert * rows + row) * groups + group;
+      const auto& codes = values[scales.as<std::uint8_t>()[block]];
+      const std::uint8_t* const bytes = blocks.as<std::uint8_t>() + block * block_bytes;
+      for (std::int64_t j = 0; j < block_bytes; ++j) {
+        first[2 * j * rows + row] = codes[bytes[j] & 15];
+        first[(2 * j + 1) * rows + row] = codes[bytes[j] >> 4];
+      }
+    }
+  });
+}
+
+void decode_pair(const Tensor& blocks, const Tensor& scales, Tensor& out) {
+  if (blocks.shape()[3] != kBlockBytes) {
+    if (out.dtype() == DType::F32) return decode_any_block<std::uint32_t>(blocks, scales, out);
+    return decode_any_block<std::uint16_t>(blocks, scales, out);
+  }
+  mxfp4::decode_tensor({.blocks = blocks.as<std::uint8_t>(),
+                        .scales = scales.as<std::uint8_t>(),
+                        .experts = static_cast<std::size_t>(blocks.shape()[0]),
+                        .rows = static_cast<std::size_t>(blocks.shape()[1]),
+                        .groups = static_cast<std::size_t>(blocks.shape()[2])},
+                       out.dtype(), mxfp4::Order::transposed, out.data(), available_threads());
+}
+
+// NAME of NAME_blocks or NAME_scales; empty `ending` for any other name.
+struct PackedName {
+  std::string_view base;
+  std::string_view ending;
+};
+
+PackedName packed_name(std::string_view name) {
+  for (const std::string_view ending : {kBlocksEnding, kScalesEnding}) {
+    if (name.ends_with(ending)) return {name.substr(0, name.size() - ending.size()), ending};
+  }
+  return {name, {}};
+}
+
+void check_partner(const StateDict& state_dict, std::string_view name, const PackedName& packed) {
+  std::string partner(packed.base);
+  partner += packed.ending == kBlocksEnding ? kScalesEnding : kBlocksEnding;
+  if (state_dict.contains(partner)) return;
+  throw Error(ErrorCode::missing_partner,
+              {.problem = "packed weights are two tensors, and the other is missing",
+               .tensor = std::string(name),
+               .expected = "'" + partner + "' beside it",
+               .found = "no such tensor",
+               .advice = "Is it in a shard that was not loaded?"});
+}
+
+}  // namespace
+
+std::vector<std::string> find_packed_pairs(const StateDict& state_dict, DType dtype) {
+  std::vector<std::string> pairs;
+  std::unordered_set<std::string_view> known;
+  for (const auto& [name, tensor] : state_dict) {
+    const PackedName packed = packed_name(name);
+    if (packed.ending.empty()) continue;
+    check_partner(state_dict, name, packed);
+    if (!known.insert(packed.base).second) continue;
+    const std::string base(packed.base);
+    const std::string blocks = base + std::string(kBlocksEnding);
+    const std::string scales = base + std::string(kScalesEnding);
+    check_pair(blocks, state_dict.at(blocks), scales, state_dict.at(scales), dtype);
+    if (state_dict.contains(base)) fail_collision(base, base, blocks);
+    pairs.push_back(base);
+  }
+  return pairs;
+}
+
+std::vector<std::string> names_when_decoded(const StateDict& state_dict,
+                                            const std::vector<std::string>& pairs) {
+  std::vector<std::string> names;
+  for (const auto& [name, tensor] : state_dict) {
+    if (packed_name(name).ending.empty()) names.push_back(name);
+  }
+  names.insert(names.end(), pairs.begin(), pairs.end());
+  return names;
+}
+
+Tensor GPTOSSStateDictAdapter::convert_moe_packed_tensors(const Tensor& blocks,
+                                                          const Tensor& scales, DType dtype,
+                                                          std::int64_t rows_per_chunk) {
+  if (!is_dense_float(dtype)) {
+    throw Error(ErrorCode::invalid_argument, {.problem = "weights are not decoded to this dtype",
+                                              .expected = "BF16, F16 or F32",
+                                              .found = std::string(name(dtype))});
+  }
+  if (rows_per_chunk < 1) {
+    throw Error(ErrorCode::invalid_argument, {.problem = "rows_per_chunk counts rows",
+                                              .expected = "at least 1",
+                                              .found = std::to_string(rows_per_chunk)});
+  }
+  Shape shape = check_pair("blocks", blocks, "scales", scales, dtype);
+  Tensor dense = Tensor::empty(dtype, std::move(shape));
+  if (dense.element_count() > 0) decode_pair(blocks, scales, dense);
+  return dense;
+}
+
+}  // namespace mxferry
