@@ -11,14 +11,14 @@ sources() {
 
 if [ "${1:-}" = --fix ]; then
   sources '*.cc' '*.h' | xargs -0 -r "$tools/clang-format" -i
-  sources '*.py' | xargs -0 -r "$tools/ruff" format --quiet
+  sources '*.py' | xargs -0 -r "$tools/ruff" format --no-cache --quiet
   exit 0
 fi
 
 failed=""
 sources '*.cc' '*.h' | xargs -0 -r "$tools/clang-format" --dry-run -Werror || failed="$failed clang-format"
-sources '*.py' | xargs -0 -r "$tools/ruff" format --check --quiet || failed="$failed ruff-format"
-sources '*.py' | xargs -0 -r "$tools/ruff" check --quiet || failed="$failed ruff"
+sources '*.py' | xargs -0 -r "$tools/ruff" format --no-cache --check --quiet || failed="$failed ruff-format"
+sources '*.py' | xargs -0 -r "$tools/ruff" check --no-cache --quiet || failed="$failed ruff"
 # The consumer project of the installation test has no compile commands here.
 sources 'src/*.cc' 'cli/*.cc' 'bench/*.cc' 'tests/*.cc' ':!tests/install/*' |
   xargs -0 -r -n 1 -P "$JOBS" "$tools/clang-tidy" -p build/dev --quiet || failed="$failed clang-tidy"

@@ -10,7 +10,7 @@ def files(*suffixes: str) -> list[Path]:
     """Tracked files and new ones that git does not ignore, by path relative to ROOT.
 
     With suffixes, only files whose name ends in one of them. Outside a git checkout (an unpacked
-    release), all files but those in build/.
+    release), all files but those in build/ and in hidden folders and caches.
     """
     command = ["git", "ls-files", "--cached", "--others", "--exclude-standard", "-z"]
     listing = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
@@ -18,6 +18,10 @@ def files(*suffixes: str) -> list[Path]:
         names = [Path(name) for name in listing.stdout.split("\0") if name]
     else:
         names = [path.relative_to(ROOT) for path in ROOT.rglob("*")]
-        names = [name for name in names if name.parts[0] != "build"]
+        names = [
+            name
+            for name in names
+            if name.parts[0] != "build" and not any(x.startswith((".", "__")) for x in name.parts)
+        ]
     wanted = tuple(suffixes) or ("",)
     return sorted(name for name in names if name.name.endswith(wanted) and (ROOT / name).is_file())
