@@ -1,0 +1,65 @@
+# Every target sets up what it needs first. `make help` lists them.
+
+# What `make convert` works on: without SRC, a sample checkpoint of this preset.
+SRC ?=
+DST ?=
+TO ?= nemo
+DTYPE ?= bf16
+PRESET ?= 20b-layer
+# Where `make install` puts things; DESTDIR goes in front of it.
+PREFIX ?= /usr/local
+# What a build, a test run or a lint run may use at once.
+JOBS ?= $(shell nproc)
+
+export SRC DST TO DTYPE PRESET JOBS
+export CMAKE_BUILD_PARALLEL_LEVEL := $(JOBS)
+export CTEST_PARALLEL_LEVEL := $(JOBS)
+
+.PHONY: help convert test test-cpp test-python lint format bench install clean
+
+help:  ## show this list
+	@sed -n 's/^\([a-z-]*\):.*## /make \1\t/p' Makefile | expand -t 20
+
+convert:  ## convert SRC to DST (TO=nemo DTYPE=bf16) and check it; without SRC, a sample
+	@scripts/setup.sh build
+	cmake --preset release
+	cmake --build --preset release --target mxferry-cli check_conversion
+	@scripts/convert.sh
+
+test: test-cpp test-python  ## build and run every test, under ASan and UBSan
+
+test-cpp:  ## the part of `make test` that needs no Python packages
+	@scripts/setup.sh build test
+	cmake --preset asan
+	cmake --build --preset asan
+	ctest --preset asan
+
+test-python: test-cpp  ## the part of `make test` that compares with PyTorch and Transformers
+	@scripts/venv.sh build/venv tests/requirements.txt
+	MXFERRY=build/asan/mxferry build/venv/bin/python -m pytest -p no:cacheprovider tests/peers
+
+lint:  ## check format, clang-tidy and ruff at pinned versions
+	@scripts/setup.sh build test bench
+	cmake --preset dev
+	@scripts/venv.sh build/lint-venv scripts/lint-requirements.txt
+	scripts/lint.sh
+
+format:  ## rewrite the sources in the format that lint asks for
+	@scripts/setup.sh build
+	@scripts/venv.sh build/lint-venv scripts/lint-requirements.txt
+	scripts/lint.sh --fix
+
+bench:  ## build and run the benchmarks, each against a copy measured in the same run
+	@scripts/setup.sh build test bench
+	cmake --preset bench
+	cmake --build --preset bench
+	python3 bench/run.py build/bench
+
+install:  ## install the command, the library and its headers under PREFIX
+	@scripts/setup.sh build
+	cmake --preset release
+	cmake --build --preset release
+	cmake --install build --prefix "$(PREFIX)"
+
+clean:  ## remove everything that was built, Python environments included
+	rm -rf build
