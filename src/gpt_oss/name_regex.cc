@@ -39,22 +39,19 @@ PCRE2_SPTR units(std::string_view text) {
 }
 
 pcre2_code* compile(std::string_view pattern) {
-  const TranslatedRegex regex = translate_python_regex(pattern);
+  const std::string translated = translate_python_regex(pattern);
   const CompileContext context(allocated(pcre2_compile_context_create(nullptr)),
                                pcre2_compile_context_free);
   // Python knows one end of a line. Its ^ also matches after the last one.
   pcre2_set_newline(context.get(), PCRE2_NEWLINE_LF);
-  std::uint32_t options = PCRE2_UTF | PCRE2_UCP | PCRE2_ALT_CIRCUMFLEX;
-  if (regex.ignore_case) options |= PCRE2_CASELESS;
-  if (regex.multiline) options |= PCRE2_MULTILINE;
-  if (regex.dot_all) options |= PCRE2_DOTALL;
   int error = 0;
   PCRE2_SIZE offset = 0;
-  pcre2_code* const code = pcre2_compile(units(regex.pattern), regex.pattern.size(), options,
-                                         &error, &offset, context.get());
+  pcre2_code* const code =
+      pcre2_compile(units(translated), translated.size(),
+                    PCRE2_UTF | PCRE2_UCP | PCRE2_ALT_CIRCUMFLEX, &error, &offset, context.get());
   if (code == nullptr) {
     throw Error(ErrorCode::invalid_argument,
-                {.problem = "the regular expression is not supported: " + reason(error),
+                {.problem = "the regular expression is refused: " + reason(error),
                  .found = "'" + std::string(pattern) + "'"});
   }
   return code;

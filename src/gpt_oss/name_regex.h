@@ -6,7 +6,7 @@
 
 namespace mxferry {
 
-// A regular expression on tensor names with the meaning of Python's re. Compiled once; matching is
+// A regular expression on tensor names, written as for Python's re. Compiled once; matching is
 // thread-safe. Move-only.
 class NameRegex {
  public:
