@@ -39,7 +39,7 @@ test-python: test-cpp  ## the part of `make test` that compares with PyTorch and
 	MXFERRY=build/asan/mxferry build/venv/bin/python -m pytest -p no:cacheprovider tests/peers
 
 lint:  ## check format, clang-tidy and ruff at pinned versions
-	@scripts/setup.sh build test bench
+	@scripts/setup.sh build test
 	cmake --preset dev
 	@scripts/venv.sh build/lint-venv scripts/lint-requirements.txt
 	scripts/lint.sh
@@ -49,8 +49,8 @@ format:  ## rewrite the sources in the format that lint asks for
 	@scripts/venv.sh build/lint-venv scripts/lint-requirements.txt
 	scripts/lint.sh --fix
 
-bench:  ## build and run the benchmarks, each against a copy measured in the same run
-	@scripts/setup.sh build test bench
+bench:  ## build and run the benchmarks, each beside a reference in the same run
+	@scripts/setup.sh build test
 	cmake --preset bench
 	cmake --build --preset bench
 	python3 bench/run.py build/bench

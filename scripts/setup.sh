@@ -1,15 +1,14 @@
 #!/bin/sh
 # Installs the Debian packages that are missing; with nothing missing it does nothing and needs
 # neither network nor root.
-# usage: setup.sh GROUP...   with groups of: build test bench
+# usage: setup.sh GROUP...   with groups of: build test
 set -eu
 
 packages_of() {
   case "$1" in
     build) echo "g++ cmake ninja-build pkgconf libhwy-dev nlohmann-json3-dev libfmt-dev" \
                 "libcli11-dev libpcre2-dev" ;;
-    test) echo "git python3 python3-venv libgtest-dev libgmock-dev librapidcheck-dev" ;;
-    bench) echo "python3 libbenchmark-dev" ;;
+    test) echo "git jq python3 python3-venv libgtest-dev libgmock-dev librapidcheck-dev" ;;
     *) echo "setup.sh: there is no group '$1'" >&2; exit 2 ;;
   esac
 }

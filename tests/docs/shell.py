@@ -8,22 +8,34 @@ import subprocess
 import tempfile
 from pathlib import Path
 
+# The checkpoints that a reader may have: small ones under the names of the real ones, in folders
+# and, for names such as openai/gpt-oss-20b, in the cache that the Hugging Face tools keep.
+PREPARATION = """
+mxferry sample gpt-oss-20b --preset tiny
+mxferry sample gpt-oss-20b/original --preset tiny --to original
+mxferry sample gpt-oss-120b --preset tiny --layers 3
+cached=.cache/huggingface/hub/models--openai--gpt-oss-20b
+mkdir -p $cached/refs $cached/snapshots
+printf 0123456789abcdef0123456789abcdef01234567 > $cached/refs/main
+cp -r gpt-oss-20b $cached/snapshots/$(cat $cached/refs/main)
+"""
+
 
 class Shell:
-    """A new home folder that holds a small checkpoint, gpt-oss-20b; every command starts there."""
+    """A new home folder with small checkpoints in it; every command starts there."""
 
     def __init__(self):
         self.folder = tempfile.TemporaryDirectory()
         command_folder = Path(os.environ["MXFERRY"]).parent
-        self.environment = os.environ | {
+        # No cache of the user's may stand in for what is not here.
+        kept = {k: v for k, v in os.environ.items() if not k.startswith(("HF_", "XDG_"))}
+        self.environment = kept | {
             "HOME": self.folder.name,
-            "PATH": f"{command_folder}:{os.environ['PATH']}",
+            "PATH": f"{command_folder}:{kept['PATH']}",
         }
-        # No user's cache may stand in for what a page leaves out.
-        self.environment.pop("HF_HOME", None)
 
     def __enter__(self):
-        self.run("mxferry sample gpt-oss-20b --preset tiny")
+        self.run(PREPARATION)
         return self
 
     def __exit__(self, *_):
