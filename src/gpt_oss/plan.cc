@@ -1,9 +1,9 @@
 #include "gpt_oss/plan.h"
 
 #include <algorithm>
-#include <cctype>
 #include <map>
 #include <numeric>
+#include <set>
 #include <utility>
 
 #include "mxferry/error.h"
@@ -44,20 +44,29 @@ class Planner {
   void add(const SourceParameter& parameter);
   void add_packed(const SourceParameter& parameter);
   void add_dense(const SourceParameter& parameter, const std::string& name);
+  // Where a parameter goes: a target tensor and a byte offset into it.
+  struct Place {
+    std::size_t target = 0;
+    std::uint64_t offset = 0;
+  };
+  std::optional<Place> find_place(const std::string& name, const LayoutRow& row, DType to,
+                                  const Shape& shape, std::size_t source);
+  Recipe dense_recipe(const SourceParameter& parameter, const Place& place, DType to,
+                      AxisOrder order) const;
   void pass_through(std::size_t tensor);
   void check_fused() const;
   void sort_targets();
 
   bool is_excluded(const std::string& name) {
     const bool excluded = target_.excluded && target_.excluded(name);
-    plan_.excluded += excluded ? 1 : 0;
+    // The parts of a fused tensor ask one after another.
+    if (excluded && excluded_names_.insert(name).second) ++plan_.excluded;
     return excluded;
   }
 
   // The index of a new target tensor. Throws where the name is taken.
   std::size_t new_target(std::string name, DType dtype, Shape shape);
-  void copy(std::size_t source, std::uint64_t source_offset, std::size_t target,
-            std::uint64_t target_offset, std::uint64_t bytes);
+  void copy_whole(std::size_t tensor, std::string name);
 
   const Catalog& source_;
   const Description& description_;
@@ -66,6 +75,7 @@ class Planner {
   std::optional<DType> dtype_;
   Plan plan_;
   std::map<std::string, std::size_t, std::less<>> names_;
+  std::set<std::string, std::less<>> excluded_names_;
   // Fused targets under construction: how many parts each has so far.
   std::map<std::size_t, std::size_t> fused_parts_;
 };
@@ -88,20 +98,19 @@ std::size_t Planner::new_target(std::string name, DType dtype, Shape shape) {
   return index;
 }
 
-void Planner::copy(std::size_t source, std::uint64_t source_offset, std::size_t target,
-                   std::uint64_t target_offset, std::uint64_t bytes) {
-  plan_.recipes.push_back({.source = source,
-                           .source_offset = source_offset,
-                           .target = target,
-                           .target_offset = target_offset,
-                           .columns = static_cast<std::int64_t>(bytes)});
+// A tensor that moves as it is.
+void Planner::copy_whole(std::size_t tensor, std::string name) {
+  const StoredTensor& stored = source_[tensor];
+  plan_.recipes.push_back({.source = tensor,
+                           .target = new_target(std::move(name), stored.dtype, stored.shape),
+                           .columns = static_cast<std::int64_t>(stored.byte_count)});
 }
 
 void Planner::pass_through(std::size_t tensor) {
-  const StoredTensor& stored = source_[tensor];
-  if (is_excluded(stored.name)) return;
-  ++plan_.passed_through;
-  copy(tensor, 0, new_target(stored.name, stored.dtype, stored.shape), 0, stored.byte_count);
+  const std::string& name = source_[tensor].name;
+  if (is_excluded(name)) return;
+  plan_.passed_through.push_back(tensor);
+  copy_whole(tensor, name);
 }
 
 void Planner::add(const SourceParameter& parameter) {
@@ -109,7 +118,11 @@ void Planner::add(const SourceParameter& parameter) {
   const bool to_packed = is_expert_weight(what.kind) && target_.dtype == Codec::mxfp4;
   const std::optional<std::string> name =
       tensor_name(target_.layout, target_.attn, what, to_packed ? Piece::blocks : Piece::dense);
-  if (!name) return pass_through(parameter.form.tensor);
+  if (!name) {
+    pass_through(parameter.form.tensor);
+    if (parameter.form.packed) pass_through(parameter.form.scales);
+    return;
+  }
   if (!to_packed) return add_dense(parameter, *name);
   if (!parameter.form.packed) {
     throw Error(ErrorCode::unsupported,
@@ -126,80 +139,81 @@ void Planner::add_packed(const SourceParameter& parameter) {
   const std::pair<Piece, std::size_t> pieces[] = {{Piece::blocks, parameter.form.tensor},
                                                   {Piece::scales, parameter.form.scales}};
   for (const auto& [piece, tensor] : pieces) {
-    const StoredTensor& stored = source_[tensor];
     std::string name = *tensor_name(target_.layout, target_.attn, parameter.parameter, piece);
-    if (is_excluded(name)) continue;
-    copy(tensor, 0, new_target(std::move(name), stored.dtype, stored.shape), 0, stored.byte_count);
+    if (!is_excluded(name)) copy_whole(tensor, std::move(name));
   }
 }
 
-// A vector, a matrix, or an expert weight whose target is dense. Several parts may share one fused
-// target.
+// A vector, a matrix, or an expert weight whose target is dense.
 void Planner::add_dense(const SourceParameter& parameter, const std::string& name) {
-  const StoredForm& form = parameter.form;
   const ParameterKind kind = parameter.parameter.kind;
-  const bool expert = is_expert_weight(kind);
-  const std::optional<DType> wanted = !expert && target_.dense_dtype ? target_.dense_dtype : dtype_;
+  const StoredForm& form = parameter.form;
+  const std::optional<DType> wanted =
+      !is_expert_weight(kind) && target_.dense_dtype ? target_.dense_dtype : dtype_;
   const DType to = wanted.value_or(form.packed ? DType::BF16 : form.dtype);
   const LayoutRow& row = layout_row(target_.layout, target_.attn, kind);
-  const auto parts =
-      std::ranges::count(layout_rows(target_.layout, target_.attn), row.suffix, &LayoutRow::suffix);
-
   Shape shape = parameter.shape;
-  if (expert && row.order == AxisOrder::in_out) std::swap(shape[1], shape[2]);
-  std::size_t target = 0;
-  std::uint64_t target_offset = 0;
-  const auto known = parts > 1 ? names_.find(name) : names_.end();
-  if (known == names_.end()) {
-    if (is_excluded(name)) return;
-    target = new_target(name, to, shape);
-  } else {
-    target = known->second;
-    StoredTensor& fused = plan_.target[target];
-    if (fused.dtype != to) {
-      throw Error(ErrorCode::wrong_dtype,
-                  {.problem = "query, key and value of one layer have different dtypes",
-                   .tensor = source_[form.tensor].name,
-                   .expected = std::string(mxferry::name(fused.dtype)),
-                   .found = std::string(mxferry::name(to)),
-                   .advice = "Give --dense-dtype"});
-    }
-    target_offset = fused.byte_count;
-    fused.shape[0] += shape[0];
-    fused.byte_count = byte_count(fused.dtype, fused.shape);
-  }
-  if (parts > 1) ++fused_parts_[target];
+  if (is_expert_weight(kind) && row.order == AxisOrder::in_out) std::swap(shape[1], shape[2]);
+  const std::optional<Place> place = find_place(name, row, to, shape, form.tensor);
+  if (place) plan_.recipes.push_back(dense_recipe(parameter, *place, to, row.order));
+}
 
-  Recipe recipe{.source = form.tensor, .target = target, .target_offset = target_offset, .to = to};
-  recipe.target_order = row.order;
-  if (expert) {
-    recipe.experts = parameter.shape[0];
-    recipe.rows = parameter.shape[1];
-    recipe.columns = parameter.shape[2];
-  } else {
-    recipe.columns = element_count(parameter.shape);
+// A new tensor, or the next rows of a fused one. nullopt where the name is excluded.
+std::optional<Planner::Place> Planner::find_place(const std::string& name, const LayoutRow& row,
+                                                  DType to, const Shape& shape,
+                                                  std::size_t source) {
+  const auto rows = layout_rows(target_.layout, target_.attn);
+  const bool fuses = std::ranges::count(rows, row.suffix, &LayoutRow::suffix) > 1;
+  const auto begun = fuses ? names_.find(name) : names_.end();
+  if (begun == names_.end()) {
+    if (is_excluded(name)) return std::nullopt;
+    const Place place{new_target(name, to, shape), 0};
+    if (fuses) fused_parts_[place.target] = 1;
+    return place;
   }
-  if (form.packed) {
-    recipe.operation = Operation::decode;
-    recipe.source_scales = form.scales;
-    plan_.recipes.push_back(recipe);
-    return;
+  StoredTensor& fused = plan_.target[begun->second];
+  if (fused.dtype != to) {
+    throw Error(ErrorCode::wrong_dtype,
+                {.problem = "query, key and value of one layer have different dtypes",
+                 .tensor = source_[source].name,
+                 .expected = std::string(mxferry::name(fused.dtype)),
+                 .found = std::string(mxferry::name(to)),
+                 .advice = "Give --dense-dtype"});
   }
-  recipe.from = form.dtype;
-  const std::int64_t row_elements = parameter.shape.size() < 2 ? 1 : parameter.shape[1];
+  const Place place{begun->second, fused.byte_count};
+  fused.shape[0] += shape[0];
+  fused.byte_count = byte_count(fused.dtype, fused.shape);
+  ++fused_parts_[place.target];
+  return place;
+}
+
+Recipe Planner::dense_recipe(const SourceParameter& parameter, const Place& place, DType to,
+                             AxisOrder order) const {
+  const StoredForm& form = parameter.form;
+  const Shape& shape = parameter.shape;
+  Recipe recipe{.source = form.tensor,
+                .source_scales = form.scales,
+                .target = place.target,
+                .target_offset = place.offset,
+                .from = form.dtype,
+                .to = to,
+                .target_order = order,
+                .columns = element_count(shape)};
+  const bool expert = is_expert_weight(parameter.parameter.kind);
+  if (form.packed || (expert && form.order != order)) {
+    recipe.operation = form.packed ? Operation::decode : Operation::transpose;
+    recipe.experts = shape[0];
+    recipe.rows = shape[1];
+    recipe.columns = shape[2];
+    return recipe;
+  }
+  const std::int64_t row_elements = shape.size() < 2 ? 1 : shape[1];
   recipe.source_offset = static_cast<std::uint64_t>(form.first_row * row_elements) *
                          static_cast<std::uint64_t>(bits(form.dtype)) / 8;
-  if (expert && form.order != row.order) {
-    recipe.operation = Operation::transpose;
-    plan_.recipes.push_back(recipe);
-  } else if (recipe.from != recipe.to) {
-    recipe.operation = Operation::cast;
-    recipe.columns = element_count(parameter.shape);
-    recipe.experts = recipe.rows = 1;
-    plan_.recipes.push_back(recipe);
-  } else {
-    copy(form.tensor, recipe.source_offset, target, target_offset, byte_count(to, parameter.shape));
-  }
+  recipe.operation = form.dtype == to ? Operation::copy : Operation::cast;
+  if (recipe.operation == Operation::copy)
+    recipe.columns = static_cast<std::int64_t>(byte_count(to, shape));
+  return recipe;
 }
 
 void Planner::check_fused() const {

@@ -33,7 +33,8 @@ struct Plan {
   bool packed = false;          // experts are MXFP4 in the target
   std::optional<DType>
       dtype;  // all known parameters' dtype where the target has one, for config.json
-  std::size_t passed_through = 0;  // tensors of unknown name
+  std::vector<std::size_t>
+      passed_through;  // source tensors that keep their name because none of the tables knows it
   std::size_t excluded = 0;
 };
 

@@ -84,7 +84,7 @@ void summarize(const ConvertOptions& options, Preparation& p) {
     summary.bytes_out += target_bytes(recipe);
   }
   summary.shards = p.layout.shards;
-  for (const std::size_t tensor : p.source.description.unknown) {
+  for (const std::size_t tensor : p.plan.passed_through) {
     summary.passed_through.push_back(p.source.catalog[tensor].name);
   }
   summary.excluded = p.plan.excluded;
