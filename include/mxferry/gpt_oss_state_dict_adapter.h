@@ -85,7 +85,7 @@ class GPTOSSStateDictAdapter final : public StateDictAdapter {
   // another dtype than BF16, F16 and F32, or for rows_per_chunk.
   static Tensor convert_moe_packed_tensors(const Tensor& blocks, const Tensor& scales,
                                            DType dtype = DType::BF16,
-                                           std::int64_t rows_per_chunk = 32768 * 1024);
+                                           std::int64_t rows_per_chunk = std::int64_t{1} << 25);
 
  private:
   GptOssConfig config_;
