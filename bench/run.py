@@ -1,0 +1,121 @@
+"""Runs every benchmark, prints the ratios with their bounds, and writes docs/benchmarks.md.
+
+    python3 bench/run.py BUILD [--work FOLDER]
+
+BUILD holds the programs. FOLDER (the build folder by default) gets 6 GB of temporary files.
+"""
+
+import argparse
+import json
+import os
+import platform
+import subprocess
+from pathlib import Path
+
+import files
+
+ROOT = Path(__file__).resolve().parents[1]
+PAGE = ROOT / "docs" / "benchmarks.md"
+
+HEAD = """# Benchmarks
+
+Written by `make bench`. Nothing here is absolute: every figure is the median of ratios to something that ran right
+before or after it in the same run, at least nine pairs, memory touched and input in the page cache before. Every result is
+compared with the scalar reference before its figure is shown. "At least" is the bound that the project holds itself to,
+"aim" what it would like.
+"""
+
+
+def machine(version: str, folder: Path) -> str:
+    model = "unknown processor"
+    for line in Path("/proc/cpuinfo").read_text().splitlines():
+        if line.startswith("model name"):
+            model = line.split(":", 1)[1].strip()
+            break
+    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
+    system = subprocess.run(
+        ["stat", "-f", "-c", "%T", str(folder)], check=True, capture_output=True, text=True
+    ).stdout.strip()
+    return (
+        f"{version}; {model}, {len(os.sched_getaffinity(0))} threads, {memory:.0f} GiB; files on {system}; "
+        f"Linux {platform.release()}"
+    )
+
+
+def verdict(value: float, at_least: float, aim: float, more_is_better: bool) -> str:
+    def reaches(bound: float) -> bool:
+        return value >= bound if more_is_better else value <= bound
+
+    return "aim" if reaches(aim) else "yes" if reaches(at_least) else "NO"
+
+
+def table(header: list[str], rows: list[list[str]]) -> str:
+    lines = ["| " + " | ".join(header) + " |", "|" + "---|" * len(header)]
+    lines += ["| " + " | ".join(row) + " |" for row in rows]
+    return "\n".join(lines) + "\n"
+
+
+def kernel_table(build: Path) -> str:
+    print("kernels, of non-temporal store bandwidth (more is better)", flush=True)
+    result = subprocess.run(
+        [str(build / "bench_kernels"), "--json"], check=True, capture_output=True, text=True
+    )
+    rows = []
+    for row in json.loads(result.stdout):
+        bounds = [row["at_least"], row["aim"]]
+        reached = verdict(row["ratio"], *bounds, True) if all(bounds) else ""
+        print(f"  {row['name']}, {row['threads']} thread(s): {row['ratio']:.2f} {reached}", flush=True)
+        shown = [f"{bound:.2f}" if bound else "" for bound in bounds]
+        rates = [f"{row['gbps']:.1f}", f"{row['denominator_gbps']:.1f}"]
+        rows.append([row["name"], str(row["threads"]), f"{row['ratio']:.2f}", *shown, reached, *rates])
+    header = ["kernel", "threads", "of store", "at least", "aim", "reached", "GB/s", "store GB/s"]
+    return table(header, rows)
+
+
+def file_tables(build: Path, folder: Path) -> str:
+    print("conversions, time of cp of their output (less is better)", flush=True)
+    rows, limits = files.measure(build, folder)
+    copies = [
+        [r.what, f"{r.ratio:.2f}", f"{r.at_least:.2f}", f"{r.aim:.2f}", verdict(r.ratio, r.at_least, r.aim, False), r.note]
+        for r in rows
+    ]
+    bounds = [
+        [
+            m.what,
+            f"{m.value:.1f} {m.unit}",
+            f"{m.at_least:.0f}",
+            f"{m.aim:.0f}",
+            verdict(m.value, m.at_least, m.aim, False),
+        ]
+        for m in limits
+    ]
+    return (
+        table(["conversion, 2 threads", "of cp", "at most", "aim", "reached", "medians"], copies)
+        + "\n## Memory and overhead\n\n"
+        + table(["what", "measured", "at most", "aim", "reached"], bounds)
+    )
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser.add_argument("build", type=Path)
+    parser.add_argument("--work", type=Path)
+    arguments = parser.parse_args()
+    folder = arguments.work or arguments.build
+    version = subprocess.run(
+        [str(arguments.build / "mxferry"), "--version"], check=True, capture_output=True, text=True
+    ).stdout.strip()
+    described = machine(version, folder)
+    print(described, flush=True)
+    kernels = kernel_table(arguments.build)
+    conversions = file_tables(arguments.build, folder)
+    PAGE.write_text(
+        f"{HEAD}\nMachine: {described}.\n\n## Kernels\n\nDecoding one gate_up tensor of gpt-oss-20b's geometry in memory, as a share "
+        f"of the bandwidth of non-temporal stores of as many bytes with as many threads.\n\n{kernels}\n## Conversions\n\nOne "
+        "true-sized layer of gpt-oss-20b, as a share of the time of `cp --reflink=never` of what the conversion writes "
+        f"(followed by `sync` of the files where the conversion syncs).\n\n{conversions}"
+    )
+    print(f"wrote {PAGE.relative_to(ROOT)}")
+
+
+main()
