@@ -2,6 +2,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <cstring>
 #include <string>
 
 #include "mxferry/error.h"
@@ -28,6 +29,19 @@ std::size_t sequence_length(std::string_view text) noexcept {
   if (lead == 0xF0 && byte(1) < 0x90) return 0;
   if (lead == 0xF4 && byte(1) > 0x8F) return 0;
   return 4;
+}
+
+// The bytes below 0x80 at the start of text; eight at a time, as most text is nothing else.
+std::size_t ascii_length(std::string_view text) noexcept {
+  constexpr std::uint64_t kHighBits = 0x8080808080808080;
+  std::size_t length = 0;
+  for (; length + 8 <= text.size(); length += 8) {
+    std::uint64_t bytes = 0;
+    std::memcpy(&bytes, text.data() + length, sizeof bytes);
+    if ((bytes & kHighBits) != 0) break;
+  }
+  while (length < text.size() && static_cast<std::uint8_t>(text[length]) < 0x80) ++length;
+  return length;
 }
 
 void append_escaped(std::string& out, std::uint8_t byte) {
@@ -67,12 +81,13 @@ std::string printable(std::string_view text) {
 }
 
 bool is_utf8(std::string_view text) noexcept {
-  while (!text.empty()) {
+  while (true) {
+    text.remove_prefix(ascii_length(text));
+    if (text.empty()) return true;
     const std::size_t length = sequence_length(text);
     if (length == 0) return false;
     text.remove_prefix(length);
   }
-  return true;
 }
 
 }  // namespace mxferry

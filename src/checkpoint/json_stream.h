@@ -41,7 +41,7 @@ struct JsonSource {
 inline constexpr int kDeepestJson = 127;
 
 // Bytes from one opening quote to the next. It bounds what the parser copies of a hostile text.
-inline constexpr std::size_t kLongestJsonToken = std::size_t{8} << 20;
+inline constexpr std::size_t kLongestJsonToken = std::size_t{4} << 20;
 
 // Parses untrusted text, which must be UTF-8, as exactly one JSON value (RFC 8259: no comments, no
 // byte order mark). Beside the text it needs memory only for one token. Throws what the events

@@ -2,27 +2,25 @@
 
 #include <gtest/gtest.h>
 
+#include <functional>
 #include <optional>
-#include <utility>
 
 #include "mxferry/error.h"
 
 namespace mxferry::testing {
 
 // The Error that the action throws.
-template <typename Action>
-std::optional<Error> error_of(Action&& action) {
+inline std::optional<Error> error_of(const std::function<void()>& action) {
   try {
-    std::forward<Action>(action)();
+    action();
   } catch (const Error& error) {
     return error;
   }
   return std::nullopt;
 }
 
-template <typename Action>
-::testing::AssertionResult throws(ErrorCode expected, Action&& action) {
-  const std::optional<Error> error = error_of(std::forward<Action>(action));
+inline ::testing::AssertionResult throws(ErrorCode expected, const std::function<void()>& action) {
+  const std::optional<Error> error = error_of(action);
   if (!error) return ::testing::AssertionFailure() << "no Error; expected " << name(expected);
   if (error->code() == expected) return ::testing::AssertionSuccess();
   return ::testing::AssertionFailure() << "expected " << name(expected) << ", found "

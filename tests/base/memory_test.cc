@@ -9,6 +9,13 @@
 
 #include "tests/base/expect_error.h"
 
+// AddressSanitizer, where it is there, ends the process at an allocation that cannot succeed unless
+// it is told otherwise.
+// NOLINTNEXTLINE(bugprone-reserved-identifier)
+extern "C" __attribute__((visibility("default"))) const char* __asan_default_options() {
+  return "allocator_may_return_null=1";
+}
+
 namespace mxferry::testing {
 namespace {
 
