@@ -160,7 +160,7 @@ void transpose_as(const PackedView& packed, const ScaleTables& tables, std::byte
 }
 
 void decode_transposed_here(const PackedView& packed, DType dtype, std::byte* out,
-                            std::size_t out_row_stride, Stores stores) noexcept {
+                            std::size_t out_row_stride, Stores stores) {
   const ScaleTables& tables = dtype == DType::F16 ? kF16Tables : kBf16Tables;
   if (dtype == DType::F32) {
     transpose_as<std::uint32_t>(packed, tables, out, out_row_stride, stores);
@@ -177,6 +177,7 @@ HWY_AFTER_NAMESPACE();
 #if HWY_ONCE
 namespace mxferry::mxfp4 {
 
+// Only functions that are not noexcept: GCC 14 and Clang refuse a table of such.
 HWY_EXPORT(decode_transposed_here);
 
 void decode_transposed(const PackedView& packed, DType dtype, std::byte* out,
