@@ -4,13 +4,15 @@
 #include "dense/targets.h"
 #include "mxfp4/decode.h"
 #include "mxfp4/reference.h"
+#include "mxfp4/rows_ahead.h"
 #include "mxfp4/tables.h"
 
 #undef HWY_TARGET_INCLUDE
 #define HWY_TARGET_INCLUDE "mxfp4/decode_transposed.cc"
 #include "hwy/foreach_target.h"  // IWYU pragma: keep
 //
-#include "mxfp4/emit-inl.h"
+#include "mxfp4/exact_tile-inl.h"
+#include "mxfp4/usual_tile-inl.h"
 
 HWY_BEFORE_NAMESPACE();
 namespace mxferry::mxfp4::HWY_NAMESPACE {
@@ -24,76 +26,6 @@ void decode_transposed_here(const PackedView& packed, DType dtype, std::byte* ou
 
 #else
 
-// A tile is one block of each of 32 rows: 32 weights wide, which is a whole cache line of a 16-bit
-// dtype in every row of the output.
-inline constexpr std::size_t kTileRows = 32;
-inline constexpr std::size_t kStripRows = 8 * kSlices;  // rows side by side in a vector
-inline constexpr std::size_t kStrips = kTileRows / kStripRows;
-
-// Patterns of 16 bits of one tile, decoded and not yet transposed. A vector holds, for kSlices
-// rows, the 8 weights of a quarter: 0 and 1 the even ones of each half block, 2 and 3 the odd ones.
-struct DecodedTile {
-  alignas(64) std::uint16_t vectors[4][kStrips][8][8 * kSlices];
-};
-
-template <typename T>
-HWY_INLINE void decode_tile(const PackedView& packed, const ScaleTables& tables,
-                            DecodedTile& tile) {
-  const D8 d8;
-  const D16 d16;
-  for (std::size_t strip = 0; strip < kStrips; ++strip) {
-    for (std::size_t i = 0; i < 8; ++i) {
-      const std::size_t row = strip * kStripRows + element_at<T>(0, i);
-      const std::size_t other = strip * kStripRows + element_at<T>(kSlices - 1, i);
-      const V8 bytes = load_slices(d8, packed.blocks + row * packed.block_row_bytes,
-                                   packed.blocks + other * packed.block_row_bytes);
-      const ScaleTable& table = tables[packed.scales[row * packed.scale_row_bytes]];
-      const ScaleTable& other_table = tables[packed.scales[other * packed.scale_row_bytes]];
-      const V8 low_bytes = load_slices(d8, table.low.data(), other_table.low.data());
-      const V8 high_bytes = load_slices(d8, table.high.data(), other_table.high.data());
-      const V8 codes[2] = {hn::And(bytes, hn::Set(d8, 15)), hn::ShiftRight<4>(bytes)};
-      for (std::size_t odd = 0; odd < 2; ++odd) {
-        const V8 low = hn::TableLookupBytes(low_bytes, codes[odd]);
-        const V8 high = hn::TableLookupBytes(high_bytes, codes[odd]);
-        hn::Store(hn::BitCast(d16, hn::InterleaveLower(d8, low, high)), d16,
-                  tile.vectors[2 * odd][strip][i]);
-        hn::Store(hn::BitCast(d16, hn::InterleaveUpper(d8, low, high)), d16,
-                  tile.vectors[2 * odd + 1][strip][i]);
-      }
-    }
-  }
-}
-
-template <typename T, bool kStream>
-HWY_INLINE void write_tile(const DecodedTile& tile, T* out, std::size_t out_row_stride) {
-  const D16 d16;
-  for (std::size_t quarter = 0; quarter < 4; ++quarter) {
-    V16 columns[kStrips][8];
-    for (std::size_t strip = 0; strip < kStrips; ++strip) {
-      for (std::size_t i = 0; i < 8; ++i) {
-        columns[strip][i] = hn::Load(d16, tile.vectors[quarter][strip][i]);
-      }
-      transpose_slices(d16, columns[strip]);
-    }
-    const std::size_t first = quarter / 2 + quarter % 2 * 16;
-    for (std::size_t i = 0; i < 8; ++i) {
-      T* row = out + (first + 2 * i) * out_row_stride;
-      for (std::size_t strip = 0; strip < kStrips; ++strip) {
-        emit<T, kStream>(columns[strip][i], row + strip * kStripRows);
-      }
-    }
-  }
-}
-
-// `packed` starts at the tile and has at least kTileRows rows.
-template <typename T, bool kStream>
-HWY_INLINE void transpose_tile(const PackedView& packed, const ScaleTables& tables, T* out,
-                               std::size_t out_row_stride) {
-  DecodedTile tile;
-  decode_tile<T>(packed, tables, tile);
-  write_tile<T, kStream>(tile, out, out_row_stride);
-}
-
 // A tile of fewer rows, by way of copies that have them all.
 template <typename T>
 void transpose_partial_tile(const PackedView& packed, const ScaleTables& tables, T* out,
@@ -106,8 +38,8 @@ void transpose_partial_tile(const PackedView& packed, const ScaleTables& tables,
     scales[row] = packed.scales[row * packed.scale_row_bytes];
   }
   T whole[kBlockSize * kTileRows];
-  transpose_tile<T, false>({blocks, kBlockBytes, scales, 1, kTileRows, 1}, tables, whole,
-                           kTileRows);
+  transpose_tile_exactly<T, false>({blocks, kBlockBytes, scales, 1, kTileRows, 1}, tables, whole,
+                                   kTileRows);
   for (std::size_t i = 0; i < kBlockSize; ++i) {
     std::memcpy(out + i * out_row_stride, whole + i * kTileRows, packed.rows * sizeof(T));
   }
@@ -123,49 +55,153 @@ PackedView tile_at(const PackedView& packed, std::size_t row, std::size_t group)
   return tile;
 }
 
-// Rows that are decoded group by group before the next rows: their blocks stay in the second-level
-// cache, and the output gets runs of one or two KiB.
-inline constexpr std::size_t kStripeRows = 320;
+// Rows that are decoded group by group before the next rows. Their blocks and those of the next
+// stripe, which is requested meanwhile, stay in the second-level cache for models of gpt-oss's
+// size.
+inline constexpr std::size_t kStripeTiles = 4;
+inline constexpr std::size_t kStripeRows = kStripeTiles * kTileRows;
 
-template <typename T, bool kStream>
-void transpose_all(const PackedView& packed, const ScaleTables& tables, T* out,
-                   std::size_t out_row_stride) {
-  for (std::size_t begin = 0; begin < packed.rows; begin += kStripeRows) {
-    const std::size_t end = std::min(packed.rows, begin + kStripeRows);
-    for (std::size_t group = 0; group < packed.groups; ++group) {
-      T* group_out = out + group * kBlockSize * out_row_stride;
-      std::size_t row = begin;
-      for (; row + kTileRows <= end; row += kTileRows) {
-        transpose_tile<T, kStream>(tile_at(packed, row, group), tables, group_out + row,
-                                   out_row_stride);
-      }
-      if (row < end) {
-        transpose_partial_tile<T>(tile_at(packed, row, group), tables, group_out + row,
-                                  out_row_stride);
+PackedView stripe_at(const PackedView& packed, std::size_t row) {
+  PackedView stripe = packed;
+  stripe.blocks += row * packed.block_row_bytes;
+  stripe.scales += row * packed.scale_row_bytes;
+  stripe.rows = std::min(kStripeRows, packed.rows - row);
+  return stripe;
+}
+
+// The requests for a stripe before it is decoded.
+class StripeAhead {
+ public:
+  explicit StripeAhead(const PackedView& stripe)
+      : blocks_(stripe.blocks, stripe.block_row_bytes, stripe.groups * kBlockBytes, stripe.rows),
+        scales_(stripe.scales, stripe.scale_row_bytes, stripe.groups, stripe.rows) {}
+
+  // As many lines as a tile has, so that all are requested when the stripe before is done.
+  void request_tile() {
+    constexpr std::size_t kTileLines = kTileRows * kBlockBytes / 64 + 1;
+    for (std::size_t line = 0; line < kTileLines; ++line) blocks_.request_line();
+    scales_.request_line();
+  }
+
+  void request_all() {
+    while (!blocks_.done() || !scales_.done()) request_tile();
+  }
+
+ private:
+  RowsAhead blocks_;
+  RowsAhead scales_;
+};
+
+// Scales of the full tiles of a stripe for 16 groups from `first_group`, in the order of
+// load_columns<T>().
+inline constexpr std::size_t kPanelGroups = 16;
+struct ScalePanel {
+  std::size_t first_group = 0;
+  alignas(64) std::uint8_t scales[kPanelGroups][kStripeTiles][kTileRows];
+};
+
+// `groups` is how many of the 16 bytes of a row may be read.
+template <typename T>
+void load_scale_strip(const std::uint8_t* scales, std::size_t row_bytes, std::size_t groups,
+                      V8 (&columns)[kPanelGroups]) {
+  if (groups >= kPanelGroups) {
+    load_columns<T>(scales, row_bytes, columns);
+    return;
+  }
+  std::uint8_t padded[kStripRows * kPanelGroups] = {};
+  for (std::size_t row = 0; row < kStripRows; ++row) {
+    std::memcpy(padded + row * kPanelGroups, scales + row * row_bytes, groups);
+  }
+  load_columns<T>(padded, kPanelGroups, columns);
+}
+
+template <typename T>
+void load_scale_panel(const PackedView& stripe, std::size_t group, ScalePanel& panel) {
+  // The last panel ends with the last group, so that whole vectors can be read.
+  panel.first_group =
+      stripe.groups < kPanelGroups ? 0 : std::min(group, stripe.groups - kPanelGroups);
+  for (std::size_t row = 0; row + kTileRows <= stripe.rows; row += kTileRows) {
+    for (std::size_t strip = 0; strip < kTileRows; strip += kStripRows) {
+      V8 columns[kPanelGroups];
+      load_scale_strip<T>(
+          stripe.scales + (row + strip) * stripe.scale_row_bytes + panel.first_group,
+          stripe.scale_row_bytes, stripe.groups, columns);
+      for (std::size_t i = 0; i < kPanelGroups; ++i) {
+        hn::Store(columns[i], D8(), panel.scales[i][row / kTileRows] + strip);
       }
     }
+  }
+}
+
+template <class Usual, typename T, bool kStream>
+HWY_INLINE void transpose_tile(const PackedView& tile, const std::uint8_t* scales,
+                               const ScaleTables& tables, T* out, std::size_t out_row_stride) {
+  for (std::size_t strip = 0; strip < kTileRows; strip += kStripRows) {
+    if (!are_usual<Usual>(hn::Load(D8(), scales + strip))) {
+      transpose_tile_exactly<T, kStream>(tile, tables, out, out_row_stride);
+      return;
+    }
+  }
+  for (std::size_t strip = 0; strip < kTileRows; strip += kStripRows) {
+    transpose_usual_strip<Usual, T, kStream>(tile.blocks + strip * tile.block_row_bytes,
+                                             tile.block_row_bytes, hn::Load(D8(), scales + strip),
+                                             out + strip, out_row_stride);
+  }
+}
+
+template <class Usual, typename T, bool kStream>
+void transpose_stripe(const PackedView& stripe, const ScaleTables& tables, T* out,
+                      std::size_t out_row_stride, StripeAhead ahead) {
+  ScalePanel panel;
+  for (std::size_t group = 0; group < stripe.groups; ++group) {
+    if (group % kPanelGroups == 0) load_scale_panel<T>(stripe, group, panel);
+    T* group_out = out + group * kBlockSize * out_row_stride;
+    std::size_t row = 0;
+    for (; row + kTileRows <= stripe.rows; row += kTileRows) {
+      ahead.request_tile();
+      transpose_tile<Usual, T, kStream>(tile_at(stripe, row, group),
+                                        panel.scales[group - panel.first_group][row / kTileRows],
+                                        tables, group_out + row, out_row_stride);
+    }
+    if (row < stripe.rows) {
+      transpose_partial_tile<T>(tile_at(stripe, row, group), tables, group_out + row,
+                                out_row_stride);
+    }
+  }
+}
+
+template <class Usual, typename T, bool kStream>
+void transpose_all(const PackedView& packed, const ScaleTables& tables, T* out,
+                   std::size_t out_row_stride) {
+  if (packed.groups == 0) return;
+  StripeAhead(stripe_at(packed, 0)).request_all();
+  for (std::size_t row = 0; row < packed.rows; row += kStripeRows) {
+    const PackedView next = stripe_at(packed, std::min(row + kStripeRows, packed.rows));
+    transpose_stripe<Usual, T, kStream>(stripe_at(packed, row), tables, out + row, out_row_stride,
+                                        StripeAhead(next));
   }
   if constexpr (kStream) hwy::FlushStream();
 }
 
-template <typename T>
+template <class Usual, typename T>
 void transpose_as(const PackedView& packed, const ScaleTables& tables, std::byte* out,
                   std::size_t out_row_stride, Stores stores) {
   T* typed_out = reinterpret_cast<T*>(out);
   if (stores == Stores::streaming && can_stream<T>(out, out_row_stride)) {
-    transpose_all<T, true>(packed, tables, typed_out, out_row_stride);
+    transpose_all<Usual, T, true>(packed, tables, typed_out, out_row_stride);
   } else {
-    transpose_all<T, false>(packed, tables, typed_out, out_row_stride);
+    transpose_all<Usual, T, false>(packed, tables, typed_out, out_row_stride);
   }
 }
 
 void decode_transposed_here(const PackedView& packed, DType dtype, std::byte* out,
                             std::size_t out_row_stride, Stores stores) {
-  const ScaleTables& tables = dtype == DType::F16 ? kF16Tables : kBf16Tables;
-  if (dtype == DType::F32) {
-    transpose_as<std::uint32_t>(packed, tables, out, out_row_stride, stores);
+  if (dtype == DType::F16) {
+    transpose_as<UsualF16, std::uint16_t>(packed, kF16Tables, out, out_row_stride, stores);
+  } else if (dtype == DType::BF16) {
+    transpose_as<UsualBf16, std::uint16_t>(packed, kBf16Tables, out, out_row_stride, stores);
   } else {
-    transpose_as<std::uint16_t>(packed, tables, out, out_row_stride, stores);
+    transpose_as<UsualBf16, std::uint32_t>(packed, kBf16Tables, out, out_row_stride, stores);
   }
 }
 

@@ -21,6 +21,10 @@ namespace mxferry::mxfp4::HWY_NAMESPACE {
 
 using namespace mxferry::HWY_NAMESPACE;  // slices-inl.h
 
+// A tile is one block of each of 32 rows: 32 weights wide, which is a whole cache line of a 16-bit
+// dtype in every row of the transposed output.
+inline constexpr std::size_t kTileRows = 32;
+
 template <bool kStream, class D>
 HWY_INLINE void store(hn::Vec<D> vector, D d, hn::TFromD<D>* out) {
   if constexpr (kStream) {

@@ -44,12 +44,12 @@ class Transpose : public EachTarget {};
 MXFERRY_EACH_TARGET(Transpose);
 
 TEST_P(Transpose, PutsEveryElementInItsPlace) {
-  rc::check([] {
+  EXPECT_TRUE(rc::check([] {
     const auto below = [](std::size_t limit) { return *rc::gen::inRange<std::size_t>(0, limit); };
     const Matrix matrix{below(150), below(150), below(40), below(40)};
     RC_ASSERT(transposes<std::uint16_t>(matrix));
     RC_ASSERT(transposes<std::uint32_t>(matrix));
-  });
+  }));
 }
 
 TEST_P(Transpose, HandlesManyRowsAndColumns) {

@@ -74,6 +74,19 @@ RC_GTEST_PROP(NonfiniteBlock, IsTheFirstThatDecodesToOne, ()) {
   RC_ASSERT(find_nonfinite_block(packed.view) == first_nonfinite(packed.view));
 }
 
+TEST(NonfiniteBlock, IsJudgedByEveryScaleAndCode) {
+  for (int scale = 0; scale < 256; ++scale) {
+    for (int code = 0; code < 16; ++code) {
+      Packed packed = random_packed({.rows = 1, .groups = 1}, scale, scale, 1);
+      packed.blocks.assign(kBlockBytes, 0);
+      packed.blocks[11] = static_cast<std::uint8_t>(code << 4);
+      packed.view.blocks = packed.blocks.data();
+      EXPECT_EQ(find_nonfinite_block(packed.view), first_nonfinite(packed.view))
+          << scale << ' ' << code;
+    }
+  }
+}
+
 RC_GTEST_PROP(HalfLosses, AreWhatFp16MakesOfEveryWeight, ()) {
   const int least = *rc::gen::inRange(0, 256);
   const Packed packed = any_packed(least, *rc::gen::inRange(least, 256));
