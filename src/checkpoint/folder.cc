@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <iterator>
 #include <map>
+#include <optional>
 #include <set>
 #include <string_view>
 #include <system_error>
@@ -58,25 +59,25 @@ class FolderReader {
   bool has_file(std::string_view name) const { return std::ranges::binary_search(names_, name); }
   void report(Severity severity, const Error& error, std::string_view file);
 
-  void read_index();
-  std::vector<std::string> shard_names() const;
+  std::optional<ShardIndex> read_index();
+  void read_listed(const ShardIndex& index);
+  void read_all();
   void read_shard(const std::string& name);
   fs::path follow(const std::string& name) const;
 
-  void take_listed_tensors();
+  void take_listed_tensors(const ShardIndex& index);
   void take_all_tensors();
   void report_collision(const Shard& shard, const Shard& other,
                         const std::vector<std::string_view>& names);
-  void note_missing_entries();
-  void check_total_size();
-  void warn_of_unlisted_files();
+  void note_missing_entries(const ShardIndex& index);
+  void check_total_size(const ShardIndex& index);
+  void warn_of_unlisted_files(const ShardIndex& index);
   void warn_without_index();
-  void report_unfinished_downloads();
+  void report_unfinished_downloads(bool knows_all_files);
 
   Folder folder_;
   fs::path resolved_;
-  std::vector<std::string> names_;  // of all files and folders in it, sorted
-  std::optional<ShardIndex> index_;
+  std::vector<std::string> names_;    // of all files and folders in it, sorted
   std::set<std::string> unreadable_;  // shards, each with a fatal problem
 };
 
@@ -105,22 +106,13 @@ FolderReader::FolderReader(const fs::path& path) {
 }
 
 Folder FolderReader::read() && {
-  read_index();
-  const std::vector<std::string> names = shard_names();
-  if (names.empty() && !folder_.has_index) {
-    report(Severity::fatal, explain_no_model(folder_.path, names_), "");
-  }
-  for (const std::string& name : names) read_shard(name);
-  if (index_) {
-    take_listed_tensors();
-    note_missing_entries();
-    check_total_size();
-    warn_of_unlisted_files();
+  const std::optional<ShardIndex> index = read_index();
+  if (index) {
+    read_listed(*index);
   } else {
-    take_all_tensors();
-    warn_without_index();
+    read_all();
   }
-  report_unfinished_downloads();
+  report_unfinished_downloads(index.has_value());
   return std::move(folder_);
 }
 
@@ -136,9 +128,9 @@ void FolderReader::report(Severity severity, const Error& error, std::string_vie
                               .text = Error(error.code(), std::move(details)).what()});
 }
 
-void FolderReader::read_index() {
+std::optional<ShardIndex> FolderReader::read_index() {
   folder_.has_index = has_file(kIndexName);
-  if (!folder_.has_index) return;
+  if (!folder_.has_index) return std::nullopt;
   try {
     const fs::path path = follow(kIndexName);
     std::string text = read_text_file(path, kLargestIndex);
@@ -147,21 +139,38 @@ void FolderReader::read_index() {
                   {.problem = "this is a Git LFS pointer, not the index",
                    .advice = "Run `git lfs pull` in the folder"});
     }
-    index_ = parse_shard_index(std::move(text), path);
+    return parse_shard_index(std::move(text), path);
   } catch (const Error& error) {
     report(Severity::fatal, error, kIndexName);
+    return std::nullopt;
   }
 }
 
-// With an index those it names, else all there are.
-std::vector<std::string> FolderReader::shard_names() const {
+void FolderReader::read_listed(const ShardIndex& index) {
   std::set<std::string> names;
-  if (index_) {
-    for (const auto& [tensor, file] : index_->weight_map) names.insert(file);
-  } else {
-    std::ranges::copy_if(names_, std::inserter(names, names.end()), is_shard_name);
+  for (const auto& [tensor, file] : index.weight_map) names.insert(file);
+  for (const std::string& name : names) {
+    std::error_code error;
+    // A file that is missing is for note_missing_entries().
+    if (fs::exists(fs::status(resolved_ / name, error))) read_shard(name);
   }
-  return {names.begin(), names.end()};
+  take_listed_tensors(index);
+  note_missing_entries(index);
+  check_total_size(index);
+  warn_of_unlisted_files(index);
+}
+
+void FolderReader::read_all() {
+  std::vector<std::string> names;
+  std::ranges::copy_if(names_, std::back_inserter(names), is_shard_name);
+  for (const std::string& name : names) read_shard(name);
+  take_all_tensors();
+  if (folder_.has_index) return;  // of no use, which is reported
+  if (names.empty()) {
+    report(Severity::fatal, explain_no_model(folder_.path, names_), "");
+  } else {
+    warn_without_index();
+  }
 }
 
 // The file that a name of the folder leads to, links followed. Throws Error where it may not be
@@ -170,7 +179,11 @@ fs::path FolderReader::follow(const std::string& name) const {
   std::error_code error;
   fs::path target = fs::canonical(resolved_ / name, error);
   if (error) {
-    throw Error(ErrorCode::io_error, {.problem = "cannot follow the name: " + error.message()});
+    const bool is_missing = error == std::errc::no_such_file_or_directory ||
+                            error == std::errc::too_many_symbolic_link_levels;
+    throw Error(is_missing ? ErrorCode::missing_shard : ErrorCode::io_error,
+                {.problem = "this link cannot be followed: " + error.message(),
+                 .advice = "Copy or download the file again"});
   }
   if (!link_stays_inside(resolved_, target)) {
     throw Error(ErrorCode::not_a_checkpoint, {.problem = "this is a link that leaves the folder",
@@ -181,15 +194,7 @@ fs::path FolderReader::follow(const std::string& name) const {
 }
 
 void FolderReader::read_shard(const std::string& name) {
-  std::error_code error;
-  const bool exists = fs::exists(fs::status(resolved_ / name, error));
-  if (!exists && index_) return;  // see note_missing_entries()
   try {
-    if (!exists) {
-      throw Error(ErrorCode::missing_shard,
-                  {.problem = "this is a link to a file that is not there",
-                   .advice = "Copy or download it again"});
-    }
     Shard shard{.name = name, .path = follow(name), .header = {}};
     const File file = File::open_for_reading(shard.path);
     shard.header = read_header_of_any_length(file);
@@ -202,13 +207,13 @@ void FolderReader::read_shard(const std::string& name) {
   }
 }
 
-void FolderReader::take_listed_tensors() {
+void FolderReader::take_listed_tensors(const ShardIndex& index) {
   for (std::size_t i = 0; i < folder_.shards.size(); ++i) {
     const Shard& shard = folder_.shards[i];
     std::vector<std::string_view> unlisted;
     for (const TensorInfo& info : shard.header.tensors) {
-      const auto entry = index_->weight_map.find(info.name);
-      if (entry != index_->weight_map.end() && entry->second == shard.name) {
+      const auto entry = index.weight_map.find(info.name);
+      if (entry != index.weight_map.end() && entry->second == shard.name) {
         folder_.tensors.push_back({i, info});
       } else {
         unlisted.emplace_back(info.name);
@@ -260,9 +265,9 @@ void FolderReader::report_collision(const Shard& shard, const Shard& other,
          shard.name);
 }
 
-void FolderReader::note_missing_entries() {
+void FolderReader::note_missing_entries(const ShardIndex& index) {
   auto found = folder_.tensors.begin();
-  for (const auto& [tensor, file] : index_->weight_map) {
+  for (const auto& [tensor, file] : index.weight_map) {
     if (found != folder_.tensors.end() && found->info.name == tensor) {
       ++found;
     } else if (!unreadable_.contains(file)) {
@@ -272,22 +277,22 @@ void FolderReader::note_missing_entries() {
   }
 }
 
-void FolderReader::check_total_size() {
-  if (!index_->total_size || !folder_.missing.empty() || !unreadable_.empty()) return;
+void FolderReader::check_total_size(const ShardIndex& index) {
+  if (!index.total_size || !folder_.missing.empty() || !unreadable_.empty()) return;
   std::uint64_t size = 0;
   for (const FolderTensor& tensor : folder_.tensors) size += tensor.info.end - tensor.info.begin;
-  if (size == *index_->total_size) return;
+  if (size == *index.total_size) return;
   report(Severity::warning,
          Error(ErrorCode::invalid_index,
                {.problem = "total_size is not the size of the tensors that the index lists",
                 .expected = std::to_string(size),
-                .found = std::to_string(*index_->total_size)}),
+                .found = std::to_string(*index.total_size)}),
          kIndexName);
 }
 
-void FolderReader::warn_of_unlisted_files() {
+void FolderReader::warn_of_unlisted_files(const ShardIndex& index) {
   std::set<std::string_view> listed;
-  for (const auto& [tensor, file] : index_->weight_map) listed.insert(file);
+  for (const auto& [tensor, file] : index.weight_map) listed.insert(file);
   for (const std::string& name : names_) {
     if (!is_safetensors_name(name) || listed.contains(name)) continue;
     report(Severity::warning,
@@ -298,7 +303,6 @@ void FolderReader::warn_of_unlisted_files() {
 }
 
 void FolderReader::warn_without_index() {
-  if (folder_.has_index) return;  // it is there, but of no use: reported
   if (folder_.shards.size() + unreadable_.size() > 1) {
     report(Severity::warning,
            Error(ErrorCode::invalid_index,
@@ -307,7 +311,7 @@ void FolderReader::warn_without_index() {
            "");
   }
   for (const std::string& name : names_) {
-    if (!is_safetensors_name(name) || is_shard_name(name) || folder_.shards.empty()) continue;
+    if (!is_safetensors_name(name) || is_shard_name(name)) continue;
     report(Severity::warning,
            Error(ErrorCode::lora_adapter,
                  {.problem = "this is a LoRA adapter beside the model; it is not converted"}),
@@ -316,7 +320,7 @@ void FolderReader::warn_without_index() {
 }
 
 // Fatal where the download was of weights that are needed.
-void FolderReader::report_unfinished_downloads() {
+void FolderReader::report_unfinished_downloads(bool knows_all_files) {
   const std::vector<fs::path> files = unfinished_downloads(resolved_);
   if (files.empty()) return;
   const bool lacks_a_file =
@@ -325,7 +329,7 @@ void FolderReader::report_unfinished_downloads() {
   const bool is_of_weights = std::ranges::any_of(files, [](const fs::path& file) {
     return file.filename().native().find(".safetensors.") != std::string::npos;
   });
-  const bool is_fatal = lacks_a_file || (is_of_weights && !index_);
+  const bool is_fatal = lacks_a_file || (is_of_weights && !knows_all_files);
   const fs::path& first = files.front();
   const fs::path shown = first.lexically_relative(resolved_);
   report(is_fatal ? Severity::fatal : Severity::warning,

@@ -51,18 +51,19 @@ struct HubName {
 bool is_name_part(std::string_view text) {
   constexpr std::string_view kAllowed =
       "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_.";
-  return !text.empty() && text.find_first_not_of(kAllowed) == text.npos && text.front() != '.';
+  return !text.empty() && text.find_first_not_of(kAllowed) == std::string_view::npos &&
+         text.front() != '.';
 }
 
 // A branch or tag, "refs/pr/1", or a commit: nothing that leaves its folder.
 bool is_revision(std::string_view text) {
-  return !text.empty() && text.front() != '/' && text.find("..") == text.npos &&
-         text.find('\0') == text.npos;
+  return !text.empty() && text.front() != '/' && text.find("..") == std::string_view::npos &&
+         text.find('\0') == std::string_view::npos;
 }
 
 std::optional<HubName> parse_hub_name(std::string_view source) {
   const std::size_t slash = source.find('/');
-  if (slash == source.npos) return std::nullopt;
+  if (slash == std::string_view::npos) return std::nullopt;
   const std::size_t at = std::min(source.find('@'), source.size());
   if (at < slash) return std::nullopt;
   HubName hub_name{.organization = std::string(source.substr(0, slash)),
@@ -155,7 +156,7 @@ bool is_within(const fs::path& path, const fs::path& ancestor) {
 std::optional<fs::path> hub_cache_entry(const fs::path& folder) {
   for (fs::path path = folder; path.has_relative_path(); path = path.parent_path()) {
     const fs::path snapshots = path.parent_path();
-    const fs::path entry = snapshots.parent_path();
+    fs::path entry = snapshots.parent_path();
     if (snapshots.filename() == "snapshots" &&
         entry.filename().native().starts_with(kEntryPrefix)) {
       return entry;

@@ -328,10 +328,11 @@ TEST(OpenFolder, RefusesALinkToNothing) {
   const TempFolder folder;
   fs::create_symlink("nothing", folder / "model.safetensors");
   fs::create_symlink("loop.safetensors", folder / "loop.safetensors");
-  EXPECT_THAT(open_folder(folder.path()).problems,
-              ElementsAre(fatal(ErrorCode::missing_shard, "loop.safetensors", "not there"),
-                          fatal(ErrorCode::missing_shard, "model.safetensors", "not there"),
-                          warning(ErrorCode::invalid_index, "", "several files")));
+  EXPECT_THAT(
+      open_folder(folder.path()).problems,
+      ElementsAre(fatal(ErrorCode::missing_shard, "loop.safetensors", "cannot be followed"),
+                  fatal(ErrorCode::missing_shard, "model.safetensors", "cannot be followed"),
+                  warning(ErrorCode::invalid_index, "", "several files")));
 }
 
 TEST(OpenFolder, LeavesOutAnAdapterBesideTheModel) {

@@ -92,10 +92,10 @@ def test_files_of_the_reference_come_back_byte_for_byte(tmp_path):
     dice = random.Random(1)
     contents = [random_file(dice) for _ in range(200)]
     pairs = [(tmp_path / f"{i}.in", tmp_path / f"{i}.out") for i in range(len(contents))]
-    for (source, _), content in zip(pairs, contents):
+    for (source, _), content in zip(pairs, contents, strict=True):
         source.write_bytes(content)
     assert copy(pairs) == ["ok"] * len(pairs)
-    for (_, target), content in zip(pairs, contents):
+    for (_, target), content in zip(pairs, contents, strict=True):
         assert target.read_bytes() == content
 
 
@@ -141,7 +141,7 @@ def test_we_accept_the_oddities_that_the_reference_accepts(tmp_path, content):
 
 
 def damaged(content, dice):
-    """The file with a few bytes of its header replaced, inserted or removed; the length is right."""
+    """The file with a few bytes of its header replaced, inserted or removed."""
     end = 8 + int.from_bytes(content[:8], "little")
     header, data = bytearray(content[8:end]), content[end:]
     for _ in range(dice.randrange(1, 3)):
@@ -156,7 +156,7 @@ def test_we_refuse_the_damaged_files_that_the_reference_refuses(tmp_path):
     dice = random.Random(2)
     contents = [damaged(random_file(dice), dice) for _ in range(3000)]
     pairs = [(tmp_path / f"{i}.in", tmp_path / f"{i}.out") for i in range(len(contents))]
-    for (source, _), content in zip(pairs, contents):
+    for (source, _), content in zip(pairs, contents, strict=True):
         source.write_bytes(content)
     answers = copy(pairs)
     assert len(answers) == len(contents)
