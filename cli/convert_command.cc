@@ -10,6 +10,7 @@
 #include "mxferry/error.h"
 #include "progress.h"
 #include "signals.h"
+#include "size.h"
 
 namespace mxferry::cli {
 namespace {
@@ -28,7 +29,8 @@ constexpr const char* kExamples = R"(Examples:
 
 Sizes: KB, MB, GB are powers of 1000, KiB, MiB, GiB of 1024.
 Exit codes: 0 done, 2 usage or an existing destination, 3 something wrong in the
-source, 4 a system call failed, 5 not enough memory or disk, 130 interrupted.)";
+source, 4 a system call failed, 5 not enough memory or disk, 128 + N stopped by
+signal N (130 for Ctrl-C).)";
 
 struct Arguments {
   ConvertOptions options;
@@ -98,6 +100,9 @@ void print_notes(const ConvertPlan& plan) {
                            "{} tensor(s) of unknown name were copied untouched, the first is '{}'",
                            plan.passed_through.size(), first))));
   }
+}
+
+void print_excluded(const ConvertPlan& plan) {
   if (plan.excluded > 0) fmt::print("  {} tensor(s) left out by --exclude\n", plan.excluded);
 }
 
@@ -121,6 +126,7 @@ void print_plan(const ConvertPlan& plan, const Arguments& arguments) {
   }
   if (plan.destination_exists)
     fmt::print("  The destination exists: the conversion will need --force.\n");
+  print_excluded(plan);
   print_notes(plan);
   fmt::print("Nothing was converted (--dry-run).\n");
 }
@@ -134,6 +140,7 @@ void print_summary(const ConvertReport& report, const Arguments& arguments) {
     fmt::print("  {} value(s) underflowed, {} of them to zero\n", report.underflows,
                report.flushed);
   }
+  print_excluded(plan);
   print_notes(plan);
   fmt::print("Done in {:.2f} s: {:.2f} GB/s written, {} thread(s), peak memory {}.\n",
              report.seconds,
@@ -172,7 +179,9 @@ int run(Arguments& arguments, const OutputOptions& output) {
                   {"peak_memory", peak_memory()},
                   {"underflows", report.underflows},
                   {"flushed_to_zero", report.flushed}});
-    } else if (!output.quiet) {
+    } else if (output.quiet) {
+      print_notes(report.plan);
+    } else {
       print_summary(report, arguments);
     }
     return kDone;
@@ -184,6 +193,17 @@ int run(Arguments& arguments, const OutputOptions& output) {
   }
 }
 
+void add_size_option(CLI::App& command, const std::string& name, std::uint64_t& size,
+                     const std::string& help) {
+  const auto assign = [&size, name](const std::string& text) {
+    const std::optional<std::uint64_t> parsed = parse_size(text);
+    if (!parsed)
+      throw CLI::ValidationError(name, "must be a size such as 500MB or 2GiB, not '" + text + "'");
+    size = *parsed;
+  };
+  command.add_option_function<std::string>(name, assign, help)->type_name("SIZE");
+}
+
 }  // namespace
 
 void add_convert_command(CLI::App& app, Chosen& chosen) {
@@ -192,16 +212,16 @@ void add_convert_command(CLI::App& app, Chosen& chosen) {
   const auto arguments = std::make_shared<Arguments>();
   ConvertOptions& o = arguments->options;
   command->footer(kExamples);
-  command->add_option("SRC", o.source, "Checkpoint folder, or a Hub name in the local cache")
+  command->add_option("SRC", o.source, "Checkpoint folder, or Hub name in the local cache")
       ->required();
   command->add_option("DST", o.destination, "Folder to write, new or empty")->required();
   add_name_option(*command, "--to", o.to, parse_layout, "hf|nemo|original", "Layout of the target")
       ->required();
   command->add_option("--attn", o.backend.attn, "Names of the sinks in the nemo layout [flex]")
       ->type_name("flex|te")
-      ->check(CLI::IsMember({"flex", "te"}));
+      ->check(CLI::IsMember({"flex", "te"}).description(""));
   add_name_option(*command, "--dtype", o.dtype, parse_codec, "bf16|f16|f32|mxfp4",
-                  "Of all known weights [bf16 where experts are dequantized, else unchanged]");
+                  "Of all known weights\n[bf16 if experts are dequantized, else unchanged]");
   add_name_option(
       *command, "--dense-dtype", o.dense_dtype,
       [](const std::string& text) {
@@ -211,21 +231,16 @@ void add_convert_command(CLI::App& app, Chosen& chosen) {
       "bf16|f16|f32", "Of all but the experts' weights [as --dtype]");
   command
       ->add_option("--exclude", o.exclude,
-                   "Leave out tensors whose target name matches (Python's re.match)")
+                   "Leave out tensors whose new name matches\n(re.match of Python)")
       ->type_name("REGEX");
-  command->add_option("--max-shard-size", o.max_shard_size, "Largest file [5GB]")
-      ->type_name("SIZE")
-      ->transform(CLI::AsSizeValue(true));
+  add_size_option(*command, "--max-shard-size", o.max_shard_size, "Data in one file [5GB]");
   command->add_option("--threads", o.threads, "Threads [all available]")
       ->type_name("N")
-      ->check(CLI::Range(1, 4096));
-  command->add_option("--max-memory", o.max_memory, "Memory that may be used [1GiB]")
-      ->type_name("SIZE")
-      ->transform(CLI::AsSizeValue(true));
+      ->check(CLI::Range(1, 4096).description(""));
+  add_size_option(*command, "--max-memory", o.max_memory, "Memory that may be used [1GiB]");
   command->add_flag("--no-sync", arguments->no_sync,
                     "Do not wait for the disk: for scratch folders");
-  command->add_flag("--allow-nonfinite", o.allow_nonfinite,
-                    "Convert blocks that are infinite or NaN as they are");
+  command->add_flag("--allow-nonfinite", o.allow_nonfinite, "Keep blocks that are infinite or NaN");
   command->add_flag("--dry-run", arguments->dry_run, "Show the plan, convert nothing");
   command->add_flag("--force", o.force, "Replace a checkpoint at DST");
   add_output_options(*command, chosen);

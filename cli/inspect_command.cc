@@ -81,6 +81,7 @@ void print_as_json(const InspectReport& report, bool ok) {
 }
 
 void print_totals(const char* title, const std::map<std::string, TensorTotal>& totals) {
+  if (totals.empty()) return;
   fmt::print("  {}\n", title);
   for (const auto& [key, total] : totals) {
     fmt::print("    {:<12} {:>6} tensors {:>10}\n", key, total.tensors, human_bytes(total.bytes));
@@ -108,7 +109,7 @@ void print_for_people(const InspectReport& report) {
              report.has_index ? "with" : "no");
   print_totals("by dtype", report.by_dtype);
   print_totals("by part", report.by_part);
-  fmt::print("  files\n");
+  if (!report.shards.empty()) fmt::print("  files\n");
   for (const InspectedShard& shard : report.shards) {
     fmt::print("    {:<44} {:>6} tensors {:>10}\n", printable(shard.file), shard.tensors,
                human_bytes(shard.bytes));
@@ -128,7 +129,9 @@ int run(const Arguments& arguments, const OutputOptions& output) {
   const bool ok = !has_fatal(report) && !(arguments.strict && !report.problems.empty());
   if (output.json) {
     print_as_json(report, ok);
-  } else if (!output.quiet) {
+  } else if (output.quiet) {
+    for (const Problem& problem : report.problems) fmt::print(stderr, "{}", describe(problem));
+  } else {
     print_for_people(report);
   }
   return ok ? kDone : kSource;
@@ -138,11 +141,10 @@ int run(const Arguments& arguments, const OutputOptions& output) {
 
 void add_inspect_command(CLI::App& app, Chosen& chosen) {
   CLI::App* command =
-      app.add_subcommand("inspect", "Show what a checkpoint holds and what is wrong with it");
+      app.add_subcommand("inspect", "Show what a checkpoint holds and what is wrong");
   const auto arguments = std::make_shared<Arguments>();
   command->footer(kExamples);
-  command
-      ->add_option("DIR", arguments->source, "Checkpoint folder, or a Hub name in the local cache")
+  command->add_option("DIR", arguments->source, "Checkpoint folder, or Hub name in the local cache")
       ->required();
   command->add_flag("--strict", arguments->strict, "Warnings count as errors for the exit code");
   add_output_options(*command, chosen);

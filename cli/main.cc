@@ -2,16 +2,19 @@
 
 #include <CLI/CLI.hpp>
 #include <algorithm>
+#include <cstdio>
 #include <exception>
 #include <new>
 #include <span>
 #include <string>
 #include <string_view>
+#include <vector>
 
 #include "commands.h"
 #include "mxferry/error.h"
 #include "mxferry/mxfp4.h"
 #include "mxferry/version.h"
+#include "streams.h"
 
 namespace mxferry::cli {
 namespace {
@@ -23,9 +26,17 @@ constexpr const char* kExamples = R"(Examples:
 
 `mxferry COMMAND --help` explains each command.)";
 
+// The command that a wrong command line means, as far as it goes; empty where it names none.
+std::string command_name(const CLI::App& app) {
+  const std::vector<CLI::App*> commands = app.get_subcommands();
+  return commands.empty() ? "" : commands.front()->get_name();
+}
+
 // An Error, so that a wrong command line is reported like everything else, with --json too.
-Error usage_error(const CLI::ParseError& error) {
-  return {ErrorCode::invalid_argument, {.problem = error.what(), .advice = "See mxferry --help"}};
+Error usage_error(const CLI::ParseError& error, const std::string& command) {
+  return {ErrorCode::invalid_argument,
+          {.problem = error.what(),
+           .advice = "See mxferry " + command + (command.empty() ? "" : " ") + "--help"}};
 }
 
 int run(const Chosen& chosen) {
@@ -47,9 +58,8 @@ int run(const Chosen& chosen) {
 
 int main(int argc, char** argv) {
   CLI::App app(
-      "mxferry moves gpt-oss checkpoints between MXFP4 and 16/32-bit weights and between the names "
-      "of "
-      "training and serving frameworks.");
+      "mxferry moves gpt-oss checkpoints between MXFP4 and 16/32-bit weights, and\n"
+      "between the names of training and serving frameworks.");
   Chosen chosen;
   app.name("mxferry");
   app.footer(kExamples);
@@ -68,10 +78,24 @@ int main(int argc, char** argv) {
     const std::span<char*> arguments(argv, static_cast<std::size_t>(argc));
     chosen.output.json =
         std::ranges::any_of(arguments, [](std::string_view a) { return a == "--json"; });
-    print_error(chosen.command, usage_error(error), chosen.output);
+    chosen.command = command_name(app);
+    print_error(chosen.command, usage_error(error, chosen.command), chosen.output);
     return kUsage;
   }
   return run(chosen);
+}
+
+// What was done but could not be told is a failure too.
+int main_with_streams(int argc, char** argv) {
+  open_closed_streams();
+  try {
+    const int code = main(argc, argv);
+    if (flush_stdout()) return code;
+  } catch (const std::exception&) {
+    // Printing throws where a stream takes no more.
+  }
+  std::fputs("mxferry: cannot write to stdout\n", stderr);
+  return kSystem;
 }
 
 }  // namespace
@@ -85,5 +109,5 @@ void add_output_options(CLI::App& command, Chosen& chosen) {
 }  // namespace mxferry::cli
 
 int main(int argc, char** argv) {
-  return mxferry::cli::main(argc, argv);
+  return mxferry::cli::main_with_streams(argc, argv);
 }

@@ -41,7 +41,7 @@ void ProgressBar::update(std::uint64_t done, std::uint64_t total) {
   const std::string line =
       progress_line(done, total, std::chrono::duration<double>(now - start_).count());
   if (terminal_) {
-    fmt::print(stderr, "\r\x1b[K{}", line);
+    std::fputs(("\r\x1b[K" + line).c_str(), stderr);
     std::fflush(stderr);
     drawn_ = true;
     return;
@@ -49,12 +49,12 @@ void ProgressBar::update(std::uint64_t done, std::uint64_t total) {
   constexpr std::chrono::seconds kInterval(10);
   if (now - last_line_ < kInterval) return;
   last_line_ = now;
-  fmt::print(stderr, "{}\n", line);
+  std::fputs((line + "\n").c_str(), stderr);
 }
 
 void ProgressBar::clear() {
   if (!drawn_) return;
-  fmt::print(stderr, "\r\x1b[K");
+  std::fputs("\r\x1b[K", stderr);
   std::fflush(stderr);
   drawn_ = false;
 }

@@ -8,23 +8,30 @@
 namespace mxferry::cli {
 namespace {
 
-sigset_t stop_signals() {
+bool is_ignored(int signal) noexcept {
+  struct sigaction action{};
+  return ::sigaction(signal, nullptr, &action) == 0 && action.sa_handler == SIG_IGN;
+}
+
+sigset_t stop_signals() noexcept {
   sigset_t set;
   sigemptyset(&set);
-  sigaddset(&set, SIGINT);
-  sigaddset(&set, SIGTERM);
+  for (const int signal : {SIGINT, SIGTERM, SIGHUP}) {
+    if (!is_ignored(signal)) sigaddset(&set, signal);
+  }
   return set;
 }
 
 }  // namespace
 
-SignalStop::SignalStop() {
-  const sigset_t set = stop_signals();
-  pthread_sigmask(SIG_BLOCK, &set, nullptr);
-  waiter_ = std::jthread([this, set](std::stop_token done) {
+SignalStop::SignalStop() : signals_(stop_signals()) {
+  std::signal(SIGPIPE, SIG_IGN);
+  std::signal(SIGXFSZ, SIG_IGN);
+  pthread_sigmask(SIG_BLOCK, &signals_, nullptr);
+  waiter_ = std::jthread([this](std::stop_token done) {
     constexpr timespec kPoll = {.tv_sec = 0, .tv_nsec = 100'000'000};
     while (!done.stop_requested()) {
-      const int received = sigtimedwait(&set, nullptr, &kPoll);
+      const int received = sigtimedwait(&signals_, nullptr, &kPoll);
       if (received <= 0) continue;
       if (signal_ != 0) ::_exit(128 + received);
       signal_ = received;
@@ -36,8 +43,7 @@ SignalStop::SignalStop() {
 SignalStop::~SignalStop() {
   waiter_.request_stop();
   waiter_.join();
-  const sigset_t set = stop_signals();
-  pthread_sigmask(SIG_UNBLOCK, &set, nullptr);
+  pthread_sigmask(SIG_UNBLOCK, &signals_, nullptr);
 }
 
 }  // namespace mxferry::cli

@@ -1,13 +1,16 @@
 #pragma once
 
 #include <atomic>
+#include <csignal>
 #include <stop_token>
 #include <thread>
 
 namespace mxferry::cli {
 
-// Turns the first SIGINT or SIGTERM into a request to stop, the second into the process's end. Must
-// be made before any other thread, which then inherits the blocked signals.
+// Turns the first SIGINT, SIGTERM or SIGHUP into a request to stop, the second into the process's
+// end; those that the caller ignores stay ignored. A closed pipe and a limit on file sizes become
+// errors of the writes that meet them. Must be made before any other thread, which then inherits
+// the blocked signals.
 class SignalStop {
  public:
   SignalStop();
@@ -20,6 +23,7 @@ class SignalStop {
   int signal() const noexcept { return signal_; }
 
  private:
+  sigset_t signals_;
   std::stop_source stop_;
   std::atomic<int> signal_ = 0;
   std::jthread waiter_;

@@ -121,6 +121,13 @@ Json layer_types(const Json& count) {
   return types;
 }
 
+// A published token, or null where the vocabulary is too small for it: transformers makes no model
+// of a config with tokens beyond the vocabulary.
+Json special_token(std::int64_t token, const Json& vocab_size) {
+  const bool is_beyond = vocab_size.is_number_integer() && vocab_size.get<std::int64_t>() <= token;
+  return is_beyond ? Json() : Json(token);
+}
+
 // The published config.json of openai/gpt-oss-20b with the sizes of `original`.
 Json hf_from_original(const Json& original) {
   const auto value = [&](const char* key, Json fallback) {
@@ -133,11 +140,12 @@ Json hf_from_original(const Json& original) {
           ? Json(static_cast<std::int64_t>(initial.get<double>() * factor.get<double>()))
           : Json(131072);
   const Json layers = value("num_hidden_layers", 36);
+  const Json vocab_size = value("vocab_size", 201088);
   Json hf = Json::object();
   hf["architectures"] = {"GptOssForCausalLM"};
   hf["attention_bias"] = true;
   hf["attention_dropout"] = 0.0;
-  hf["eos_token_id"] = 200002;
+  hf["eos_token_id"] = special_token(200002, vocab_size);
   hf["experts_per_token"] = value("experts_per_token", 4);
   hf["head_dim"] = value("head_dim", 64);
   hf["hidden_act"] = "silu";
@@ -154,7 +162,7 @@ Json hf_from_original(const Json& original) {
   hf["num_key_value_heads"] = value("num_key_value_heads", 8);
   hf["num_local_experts"] = value("num_experts", 128);
   hf["output_router_logits"] = false;
-  hf["pad_token_id"] = 199999;
+  hf["pad_token_id"] = special_token(199999, vocab_size);
   hf["rms_norm_eps"] = 1e-5;
   hf["rope_scaling"] = {{"beta_fast", value("rope_ntk_beta", 32.0)},
                         {"beta_slow", value("rope_ntk_alpha", 1.0)},
@@ -169,7 +177,7 @@ Json hf_from_original(const Json& original) {
   hf["tie_word_embeddings"] = false;
   hf["torch_dtype"] = "bfloat16";
   hf["use_cache"] = true;
-  hf["vocab_size"] = value("vocab_size", 201088);
+  hf["vocab_size"] = vocab_size;
   return hf;
 }
 

@@ -32,7 +32,7 @@ class Planner {
   }
 
   Plan run() {
-    for (const SourceParameter& parameter : description_.parameters) add(parameter);
+    for (const SourceParameter* parameter : by_kind()) add(*parameter);
     for (const std::size_t tensor : description_.unknown) pass_through(tensor);
     check_fused();
     sort_targets();
@@ -41,6 +41,7 @@ class Planner {
   }
 
  private:
+  std::vector<const SourceParameter*> by_kind() const;
   void add(const SourceParameter& parameter);
   void add_packed(const SourceParameter& parameter);
   void add_dense(const SourceParameter& parameter, const std::string& name);
@@ -111,6 +112,16 @@ void Planner::pass_through(std::size_t tensor) {
   if (is_excluded(name)) return;
   plan_.passed_through.push_back(tensor);
   copy_whole(tensor, name);
+}
+
+// A fused tensor takes its parts as they come, which must be query, key, value; the source's names
+// are in another order.
+std::vector<const SourceParameter*> Planner::by_kind() const {
+  std::vector<const SourceParameter*> parameters;
+  for (const SourceParameter& parameter : description_.parameters) parameters.push_back(&parameter);
+  std::ranges::stable_sort(
+      parameters, {}, [](const SourceParameter* parameter) { return parameter->parameter.kind; });
+  return parameters;
 }
 
 void Planner::add(const SourceParameter& parameter) {

@@ -42,6 +42,7 @@ void check_options(const ConvertOptions& options) {
   if (options.backend.attn != "flex" && options.backend.attn != "te") {
     refuse("unknown attention backend", "flex or te", options.backend.attn);
   }
+  if (options.destination.empty()) refuse("the destination has no name", "a folder", "''");
   if (options.max_shard_size == 0)
     refuse("the shard size must be positive", "at least 1 byte", "0");
   if (options.threads < 0)
@@ -58,9 +59,8 @@ Target make_target(const ConvertOptions& options) {
                 .dense_dtype = options.dense_dtype,
                 .excluded = {}};
   if (!options.exclude.empty()) {
-    target.excluded = [regex = std::make_shared<const NameRegex>(options.exclude)](std::string_view name) {
-      return regex->matches_start(name);
-    };
+    target.excluded = [regex = std::make_shared<const NameRegex>(options.exclude)](
+                          std::string_view name) { return regex->matches_start(name); };
   }
   return target;
 }
@@ -108,6 +108,10 @@ Preparation prepare(const ConvertOptions& options) {
                 .summary = {}};
   require_sound(p.source);
   p.plan = make_plan(p.source.catalog, p.source.description, make_target(options));
+  if (p.plan.target.empty()) {
+    throw Error(ErrorCode::invalid_argument, {.problem = "--exclude leaves no tensor to convert",
+                                              .found = "'" + options.exclude + "'"});
+  }
   std::vector<StoredTensor*> in_order;
   for (StoredTensor& tensor : p.plan.target) in_order.push_back(&tensor);
   const std::size_t shards = assign_shards(in_order, options.max_shard_size);

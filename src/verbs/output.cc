@@ -110,7 +110,9 @@ void OutputFolder::commit() {
   for (const auto& entry : fs::directory_iterator(path_)) {
     const std::string name = entry.path().filename().string();
     const bool is_new = std::ranges::find(names_, name) != names_.end();
-    const bool is_shard = name.starts_with("model") && name.ends_with(".safetensors");
+    // Unfinished ones too: a process that was killed leaves them.
+    const bool is_shard = name.starts_with("model") && (name.ends_with(".safetensors") ||
+                                                        name.ends_with(".safetensors.partial"));
     if (is_shard && !is_new) remove_if_there(entry.path());
   }
 }

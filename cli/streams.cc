@@ -1,0 +1,21 @@
+#include "streams.h"
+
+#include <fcntl.h>
+#include <unistd.h>
+
+#include <cstdio>
+
+namespace mxferry::cli {
+
+void open_closed_streams() noexcept {
+  // open() takes the lowest free number.
+  for (int stream = STDIN_FILENO; stream <= STDERR_FILENO; ++stream) {
+    if (::fcntl(stream, F_GETFD) < 0) (void)::open("/dev/null", O_RDWR);
+  }
+}
+
+bool flush_stdout() noexcept {
+  return std::fflush(stdout) == 0 && std::ferror(stdout) == 0;
+}
+
+}  // namespace mxferry::cli
