@@ -36,7 +36,7 @@ test-cpp:  ## the part of `make test` that needs no Python packages
 
 test-python: test-cpp  ## the part of `make test` that compares with PyTorch and Transformers
 	@scripts/venv.sh build/venv tests/requirements.txt
-	MXFERRY=build/asan/mxferry build/venv/bin/python -m pytest -p no:cacheprovider tests/peers
+	MXFERRY=$(CURDIR)/build/asan/mxferry build/venv/bin/python -m pytest -p no:cacheprovider tests/peers
 
 lint:  ## check format, clang-tidy and ruff at pinned versions
 	@scripts/setup.sh build test

@@ -3,7 +3,10 @@
 MXFERRY names the command.
 """
 
+import atexit
+import functools
 import os
+import shutil
 import subprocess
 import tempfile
 from pathlib import Path
@@ -22,7 +25,7 @@ cp -r gpt-oss-20b $cached/snapshots/$(cat $cached/refs/main)
 
 
 class Shell:
-    """A new home folder with small checkpoints in it; every command starts there."""
+    """A home folder; every command starts there."""
 
     def __init__(self):
         self.folder = tempfile.TemporaryDirectory()
@@ -35,7 +38,7 @@ class Shell:
         }
 
     def __enter__(self):
-        self.run(PREPARATION)
+        shutil.copytree(prepared().folder.name, self.folder.name, dirs_exist_ok=True)
         return self
 
     def __exit__(self, *_):
@@ -55,3 +58,11 @@ class Shell:
         if result.returncode != 0:
             raise AssertionError(f"exit status {result.returncode} of\n{commands}\n{result.stdout}")
         return result.stdout
+
+
+@functools.cache
+def prepared() -> Shell:
+    shell = Shell()
+    atexit.register(shell.folder.cleanup)
+    shell.run(PREPARATION)
+    return shell
