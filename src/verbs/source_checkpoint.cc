@@ -31,13 +31,13 @@ std::optional<std::string> read_config(const std::filesystem::path& folder,
   std::error_code ignored;
   if (!std::filesystem::exists(path, ignored)) {
     problems.push_back({Severity::warning, ErrorCode::invalid_config, "config.json", "",
-                        "config.json is missing; the sizes are taken from the tensors, and the "
+                        "the file is missing; the sizes are taken from the tensors, and the "
                         "target will have none"});
     return std::nullopt;
   }
   if (!link_stays_inside(folder, std::filesystem::weakly_canonical(path, ignored))) {
     problems.push_back({Severity::fatal, ErrorCode::invalid_config, "config.json", "",
-                        "config.json is a link that leaves the folder"});
+                        "the file is a link that leaves the folder"});
     return std::nullopt;
   }
   return read_text_file(path, kLargestConfig);

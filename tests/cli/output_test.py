@@ -175,9 +175,9 @@ class Quiet(CommandTest):
         (source / "config.json").unlink()
         printed = self.mxferry("convert", "src", "dst", "--to", "nemo", "--quiet")
         self.assertEqual(printed.stdout, "")
-        self.assertIn("config.json is missing", printed.text)
+        self.assertIn("config.json: the file is missing", printed.text)
         printed = self.mxferry("inspect", "src", "--quiet")
-        self.assertIn("config.json is missing", printed.text)
+        self.assertIn("config.json: the file is missing", printed.text)
         printed = self.mxferry("convert", "src", "dst", "--to", "nemo", "--quiet", code=USAGE)
         self.assertIn("--force", printed.stderr)
 
