@@ -91,7 +91,7 @@ void decode_as(const PackedView& packed, const ScaleTables& tables, std::byte* o
 }
 
 void decode_rows_here(const PackedView& packed, DType dtype, std::byte* out,
-                      std::size_t out_row_stride, Stores stores) noexcept {
+                      std::size_t out_row_stride, Stores stores) {
   const ScaleTables& tables = dtype == DType::F16 ? kF16Tables : kBf16Tables;
   if (dtype == DType::F32) {
     decode_as<std::uint32_t>(packed, tables, out, out_row_stride, stores);
