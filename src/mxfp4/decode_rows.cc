@@ -122,11 +122,14 @@ void decode_rows(const PackedView& packed, DType dtype, std::byte* out, std::siz
   HWY_DYNAMIC_DISPATCH(decode_rows_here)(packed, dtype, out, out_row_stride, stores);
 }
 
+static const char* chosen_target() noexcept {
+  return HWY_DYNAMIC_DISPATCH(target_here)();
+}
+
 }  // namespace mxfp4
 
 const char* active_target() noexcept {
-  using namespace mxfp4;
-  return HWY_DYNAMIC_DISPATCH(target_here)();
+  return mxfp4::chosen_target();
 }
 
 }  // namespace mxferry
