@@ -12,12 +12,12 @@ namespace mxferry {
 
 struct FlowOptions {
   int threads = 1;
-  TileLimits limits;
+  TileLimits limits = {};
   bool allow_nonfinite = false;
-  std::stop_token stop;
+  std::stop_token stop = {};
   // Called with the target's bytes done so far, from any worker, never two at once, a few times a
   // second.
-  std::function<void(std::uint64_t bytes)> progress;
+  std::function<void(std::uint64_t bytes)> progress = {};
 };
 
 // Runs all recipes: the one loop of every verb. `recipes` in the order of their targets; each

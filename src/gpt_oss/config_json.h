@@ -17,10 +17,9 @@ GptOssConfig parse_config(const std::string& text, const std::filesystem::path& 
 
 // What the target's config.json must say about its weights.
 struct ConfigEdit {
-  Layout from = Layout::hf;
   Layout to = Layout::hf;
-  bool packed = false;               // the target's experts are MXFP4
-  std::optional<DType> torch_dtype;  // to set; nullopt leaves what is there
+  bool packed = false;                    // the target's experts are MXFP4
+  std::optional<DType> torch_dtype = {};  // to set; nullopt leaves what is there
 };
 
 // The config.json for the target. Between hf and nemo: quantization_config set or removed,

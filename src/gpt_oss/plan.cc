@@ -1,7 +1,6 @@
 #include "gpt_oss/plan.h"
 
 #include <algorithm>
-#include <cctype>
 #include <map>
 #include <numeric>
 #include <utility>

@@ -19,11 +19,11 @@ namespace mxferry {
 struct Target {
   Layout layout = Layout::hf;
   std::string attn = "flex";
-  std::optional<Codec> dtype;  // nullopt: bf16 where experts are dequantized, else unchanged
-  std::optional<DType>
-      dense_dtype;  // of everything but the experts' weights; nullopt: as dtype says
-  std::function<bool(std::string_view name)>
-      excluded;  // by the target's name; empty excludes nothing
+  std::optional<Codec> dtype = {};  // nullopt: bf16 where experts are dequantized, else unchanged
+  std::optional<DType> dense_dtype =
+      {};  // of everything but the experts' weights; nullopt: as dtype says
+  std::function<bool(std::string_view name)> excluded =
+      {};  // by the target's name; empty excludes nothing
 };
 
 // The recipes of one conversion and the tensors that they fill.
