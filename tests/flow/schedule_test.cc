@@ -1,0 +1,148 @@
+#include "flow/schedule.h"
+
+#include <gtest/gtest.h>
+#include <rapidcheck/gtest.h>
+
+#include <atomic>
+#include <map>
+#include <mutex>
+#include <tuple>
+#include <vector>
+
+#include "base/parallel.h"
+#include "tests/flow/any_recipe.h"
+
+namespace mxferry {
+namespace {
+
+using testing::any_limits;
+using testing::any_recipe;
+
+// Recipes, one target each, over some shards.
+struct Work {
+  std::vector<Recipe> recipes;
+  Catalog target;
+  std::size_t shards = 1;
+  TileLimits limits;
+
+  std::int64_t tiles(std::size_t shard) const {
+    std::int64_t count = 0;
+    for (const Recipe& recipe : recipes) {
+      if (target[recipe.target].shard == shard) count += Tiling(recipe, limits).count();
+    }
+    return count;
+  }
+};
+
+Work any_work() {
+  Work work;
+  work.shards = *rc::gen::inRange<std::size_t>(1, 5);
+  work.limits = any_limits();
+  const auto count = *rc::gen::inRange<std::size_t>(0, 7);
+  for (std::size_t i = 0; i < count; ++i) {
+    work.recipes.push_back(any_recipe(300));
+    work.recipes.back().target = i;
+    work.target.push_back({});
+    work.target.back().shard = *rc::gen::inRange<std::size_t>(0, work.shards);
+  }
+  return work;
+}
+
+using Key = std::tuple<const Recipe*, std::int64_t, std::int64_t>;
+
+// Deals everything to `threads` workers; how often each tile was dealt and each shard finished.
+struct Dealt {
+  std::map<Key, int> tiles;
+  std::vector<int> finished;
+};
+Dealt deal_all(const Work& work, int threads) {
+  Schedule schedule(work.recipes, work.target, work.shards, work.limits);
+  Dealt dealt;
+  dealt.finished.resize(work.shards);
+  std::mutex mutex;
+  run_workers(threads, {}, [&](int, const std::stop_token&) {
+    std::optional<std::size_t> shard;
+    while (const auto next = schedule.next(shard)) {
+      shard = next->shard;
+      {
+        const std::lock_guard lock(mutex);
+        EXPECT_EQ(work.target[next->recipe->target].shard, *shard);
+        ++dealt.tiles[{next->recipe, next->tile.expert, next->tile.begin}];
+      }
+      if (schedule.finish(*shard)) {
+        const std::lock_guard lock(mutex);
+        ++dealt.finished[*shard];
+      }
+    }
+  });
+  return dealt;
+}
+
+RC_GTEST_PROP(Schedule, DealsEveryTileAndFinishesEveryShardOnce, ()) {
+  const Work work = any_work();
+  const Dealt dealt = deal_all(work, *rc::gen::inRange(1, 5));
+  std::size_t tiles = 0;
+  for (std::size_t shard = 0; shard < work.shards; ++shard) {
+    RC_ASSERT(dealt.finished[shard] == (work.tiles(shard) > 0 ? 1 : 0));
+    tiles += static_cast<std::size_t>(work.tiles(shard));
+  }
+  RC_ASSERT(dealt.tiles.size() == tiles);
+  for (const auto& [key, times] : dealt.tiles) RC_ASSERT(times == 1);
+}
+
+RC_GTEST_PROP(Schedule, KnowsTheShardsWithoutWork, ()) {
+  const Work work = any_work();
+  std::vector<std::size_t> expected;
+  for (std::size_t shard = 0; shard < work.shards; ++shard) {
+    if (work.tiles(shard) == 0) expected.push_back(shard);
+  }
+  const Schedule schedule(work.recipes, work.target, work.shards, work.limits);
+  RC_ASSERT(schedule.empty_shards() == expected);
+}
+
+// Shards 0, 1 and 2 with 2, 4 and 3 tiles.
+Work three_shards() {
+  Work work;
+  work.shards = 3;
+  for (std::size_t shard = 0; shard < 3; ++shard) {
+    constexpr std::int64_t kTileBytes = std::int64_t{1} << 20;
+    const std::int64_t tiles[] = {2, 4, 3};
+    work.recipes.push_back({.target = shard, .columns = tiles[shard] * kTileBytes});
+    work.target.push_back({});
+    work.target.back().shard = shard;
+  }
+  return work;
+}
+
+TEST(Schedule, StaysWithAShardWhileItHasWork) {
+  const Work work = three_shards();
+  Schedule schedule(work.recipes, work.target, work.shards, work.limits);
+  for (int i = 0; i < 4; ++i) EXPECT_EQ(schedule.next(1)->shard, 1U);
+  EXPECT_NE(schedule.next(1)->shard, 1U);
+}
+
+TEST(Schedule, PrefersAFreshShardThenTheOneWithMostLeft) {
+  const Work work = three_shards();
+  Schedule schedule(work.recipes, work.target, work.shards, work.limits);
+  EXPECT_EQ(schedule.next({})->shard, 0U);
+  EXPECT_EQ(schedule.next({})->shard, 1U);
+  EXPECT_EQ(schedule.next({})->shard, 2U);
+  EXPECT_EQ(schedule.next({})->shard, 1U);  // 1, 3 and 2 are left
+  EXPECT_EQ(schedule.next(0)->shard, 0U);
+  EXPECT_NE(schedule.next(0)->shard, 0U);  // 0, 2 and 2
+  for (int i = 0; i < 3; ++i) EXPECT_TRUE(schedule.next({}));
+  EXPECT_FALSE(schedule.next({}));
+  EXPECT_FALSE(schedule.next(1));
+}
+
+TEST(Schedule, IsFinishedWhenTheLastDealtTileIsDone) {
+  const Work work = three_shards();
+  Schedule schedule(work.recipes, work.target, work.shards, work.limits);
+  while (schedule.next({})) {
+  }
+  EXPECT_FALSE(schedule.finish(0));
+  EXPECT_TRUE(schedule.finish(0));
+}
+
+}  // namespace
+}  // namespace mxferry
