@@ -1,0 +1,433 @@
+#include "gpt_oss/probe.h"
+
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <array>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "tests/gpt_oss/catalogs.h"
+
+namespace mxferry {
+namespace {
+
+using namespace testing;  // NOLINT(google-build-using-namespace)
+using enum ParameterKind;
+
+Description probe_with_config(const Catalog& catalog) {
+  return probe(catalog, {}, kConfig);
+}
+
+// Severity, code and tensor of every problem.
+struct Finding {
+  Severity severity = Severity::fatal;
+  ErrorCode code = ErrorCode::not_a_checkpoint;
+  std::string tensor;
+  bool operator==(const Finding&) const = default;
+};
+void PrintTo(const Finding& finding, std::ostream* out) {
+  *out << (finding.severity == Severity::fatal ? "fatal " : "warning ") << name(finding.code)
+       << " '" << finding.tensor << "'";
+}
+std::vector<Finding> findings(const Description& description) {
+  std::vector<Finding> found;
+  for (const Problem& problem : description.problems) {
+    EXPECT_FALSE(problem.text.empty());
+    found.push_back({problem.severity, problem.code, problem.tensor});
+  }
+  return found;
+}
+Finding fatal(ErrorCode code, std::string tensor) {
+  return {Severity::fatal, code, std::move(tensor)};
+}
+Finding warning(ErrorCode code, std::string tensor) {
+  return {Severity::warning, code, std::move(tensor)};
+}
+using Findings = std::vector<Finding>;
+
+constexpr const char* kGateUp = "model.layers.0.mlp.experts.gate_up_proj";
+constexpr const char* kDown = "model.layers.0.mlp.experts.down_proj";
+
+const SourceParameter& parameter(const Description& description, ParameterKind kind,
+                                 std::int64_t layer = 0) {
+  const auto found = std::ranges::find_if(description.parameters, [&](const SourceParameter& p) {
+    return p.parameter.kind == kind && p.parameter.layer == layer;
+  });
+  EXPECT_NE(found, description.parameters.end());
+  return *found;
+}
+
+struct Kind {
+  Stored stored;
+  const char* text;
+};
+const std::vector<Kind>& kinds() {
+  static const std::vector<Kind> all = {
+      {{.layout = Layout::hf, .packed = true}, "hf packed"},
+      {{.layout = Layout::hf}, "hf"},
+      {{.layout = Layout::nemo}, "nemo"},
+      {{.layout = Layout::nemo, .attn = "te"}, "nemo te"},
+      {{.layout = Layout::original, .packed = true}, "original packed"},
+      {{.layout = Layout::original}, "original"},
+  };
+  return all;
+}
+
+TEST(Probe, UnderstandsEveryLayout) {
+  for (const Kind& kind : kinds()) {
+    const Catalog catalog = make_catalog(kind.stored);
+    const Description description = probe_with_config(catalog);
+    EXPECT_EQ(findings(description), Findings()) << kind.text;
+    EXPECT_EQ(description.layout, kind.stored.layout) << kind.text;
+    EXPECT_EQ(description.attn, kind.stored.attn) << kind.text;
+    EXPECT_EQ(description.packed, kind.stored.packed) << kind.text;
+    EXPECT_FALSE(description.layout_reason.empty());
+    EXPECT_TRUE(description.unknown.empty()) << kind.text;
+    EXPECT_EQ(description.parameters.size(), 2U * 17U + 3U) << kind.text;
+    for (const SourceParameter& p : description.parameters) {
+      EXPECT_EQ(p.shape, logical_shape(p.parameter.kind, kConfig)) << kind.text;
+      EXPECT_EQ(p.form.packed, kind.stored.packed && is_expert_weight(p.parameter.kind));
+    }
+  }
+}
+
+TEST(Probe, InfersTheSizesWithoutConfig) {
+  for (const Kind& kind : kinds()) {
+    const Description description = probe(make_catalog(kind.stored), {}, std::nullopt);
+    EXPECT_EQ(findings(description), Findings()) << kind.text;
+    const GptOssConfig& config = description.config;
+    EXPECT_EQ(config.num_hidden_layers, 2) << kind.text;
+    EXPECT_EQ(config.num_local_experts, 3) << kind.text;
+    EXPECT_EQ(config.hidden_size, 64) << kind.text;
+    EXPECT_EQ(config.intermediate_size, 96) << kind.text;
+    EXPECT_EQ(config.num_attention_heads, 4) << kind.text;
+    EXPECT_EQ(config.num_key_value_heads, 2) << kind.text;
+    EXPECT_EQ(config.head_dim, 8) << kind.text;
+    EXPECT_EQ(config.vocab_size, 40) << kind.text;
+  }
+}
+
+TEST(Probe, SaysWhatIsMissingWhereNothingTellsASize) {
+  Catalog catalog = {
+      stored_tensor("model.layers.0.mlp.router.weight", DType::BF16, {3, 64}),
+      stored_tensor("model.layers.0.self_attn.q_proj.weight", DType::BF16, {32, 64})};
+  const Description description = probe(catalog, {}, std::nullopt);
+  EXPECT_EQ(findings(description)[0],
+            fatal(ErrorCode::invalid_config, "model.layers.0.mlp.router.weight"));
+  catalog = {stored_tensor("block.0.attn.qkv.weight", DType::BF16, {64, 64})};
+  EXPECT_EQ(findings(probe(catalog, {}, std::nullopt))[0],
+            fatal(ErrorCode::invalid_config, "block.0.attn.qkv.weight"));
+}
+
+TEST(Probe, TakesNoSizeFromWildShapes) {
+  constexpr std::int64_t kHuge = std::int64_t{1} << 62;
+  const auto wild = [](const char* name, Shape shape) {
+    return StoredTensor{name, DType::BF16, std::move(shape), 0, 0, 0};
+  };
+  for (const Shape& shape : {Shape{}, Shape{0}, Shape{kHuge, kHuge, kHuge, kHuge}}) {
+    Catalog catalog;
+    for (const StoredTensor& tensor : make_catalog({.packed = true})) {
+      catalog.push_back(wild(tensor.name.c_str(), shape));
+    }
+    const Description description = probe(catalog, {}, std::nullopt);
+    EXPECT_EQ(description.config.hidden_size, 0);
+    EXPECT_TRUE(description.parameters.empty());
+    for (const Problem& problem : description.problems)
+      EXPECT_EQ(problem.severity, Severity::fatal);
+  }
+}
+
+TEST(Probe, SplitsAFusedTensor) {
+  const Description description = probe_with_config(make_catalog({.layout = Layout::original}));
+  EXPECT_EQ(parameter(description, query_weight).form.first_row, 0);
+  EXPECT_EQ(parameter(description, key_weight).form.first_row, 32);
+  EXPECT_EQ(parameter(description, value_weight).form.first_row, 48);
+  EXPECT_EQ(parameter(description, value_bias, 1).form.first_row, 48);
+  EXPECT_EQ(parameter(description, key_weight).form.tensor,
+            parameter(description, value_weight).form.tensor);
+}
+
+struct Wrong {
+  const char* what;
+  Catalog catalog;
+  Findings expected;
+};
+
+// One flaw each, in an otherwise sound checkpoint.
+TEST(Probe, FindsWhatIsFatal) {
+  const Catalog packed = make_catalog({.packed = true});
+  const Catalog dense = make_catalog({});
+  const Catalog original = make_catalog({.layout = Layout::original, .packed = true});
+  const std::string blocks = std::string(kGateUp) + "_blocks";
+  const std::string scales = std::string(kGateUp) + "_scales";
+  const std::string query = "model.layers.1.self_attn.q_proj.weight";
+  const std::vector<Wrong> table = {
+      {"no scales",
+       without(packed, "layers.0.mlp.experts.gate_up_proj_scales"),
+       {fatal(ErrorCode::missing_partner, blocks)}},
+      {"no blocks",
+       without(packed, "layers.0.mlp.experts.gate_up_proj_blocks"),
+       {fatal(ErrorCode::missing_partner, scales)}},
+      {"no scales in original",
+       without(original, "block.1.mlp.mlp2_weight.scales"),
+       {fatal(ErrorCode::missing_partner, "block.1.mlp.mlp2_weight.blocks")}},
+      {"dtype of blocks",
+       reshaped(packed, blocks, DType::I8, {3, 192, 2, 16}),
+       {fatal(ErrorCode::wrong_dtype, blocks)}},
+      {"dtype of scales",
+       reshaped(packed, scales, DType::F8_E8M0, {3, 192, 2}),
+       {fatal(ErrorCode::wrong_dtype, scales)}},
+      {"rank of blocks",
+       reshaped(packed, blocks, DType::U8, {3, 192, 32}),
+       {fatal(ErrorCode::wrong_shape, blocks)}},
+      {"bytes of a block",
+       reshaped(packed, blocks, DType::U8, {3, 192, 4, 8}),
+       {fatal(ErrorCode::wrong_shape, blocks)}},
+      {"groups of scales",
+       reshaped(packed, scales, DType::U8, {3, 192, 3}),
+       {fatal(ErrorCode::wrong_shape, scales)}},
+      {"experts of both",
+       reshaped(reshaped(packed, blocks, DType::U8, {2, 192, 2, 16}), scales, DType::U8,
+                {2, 192, 2}),
+       {fatal(ErrorCode::wrong_shape, blocks), fatal(ErrorCode::wrong_shape, scales)}},
+      {"dtype of a matrix",
+       reshaped(dense, query, DType::F64, {32, 64}),
+       {fatal(ErrorCode::wrong_dtype, query)}},
+      {"transposed matrix",
+       reshaped(dense, query, DType::BF16, {64, 32}),
+       {fatal(ErrorCode::wrong_shape, query)}},
+      {"shape of a dense expert",
+       reshaped(dense, kGateUp, DType::BF16, {3, 64, 96}),
+       {fatal(ErrorCode::wrong_shape, kGateUp)}},
+      {"dtype of a dense expert",
+       reshaped(dense, kGateUp, DType::F8_E5M2, {3, 64, 192}),
+       {fatal(ErrorCode::wrong_dtype, kGateUp)}},
+      {"shape of a fused tensor",
+       reshaped(original, "block.0.attn.qkv.weight", DType::BF16, {65, 64}),
+       {fatal(ErrorCode::wrong_shape, "block.0.attn.qkv.weight")}},
+      {"dtype of a fused tensor",
+       reshaped(original, "block.0.attn.qkv.bias", DType::I16, {64}),
+       {fatal(ErrorCode::wrong_dtype, "block.0.attn.qkv.bias")}},
+      {"packed and dense",
+       with(packed, stored_tensor(kDown, DType::BF16, {3, 96, 64})),
+       {fatal(ErrorCode::name_collision, kDown)}},
+  };
+  for (const Wrong& row : table) {
+    const Description description = probe_with_config(row.catalog);
+    EXPECT_EQ(findings(description), row.expected) << row.what;
+    EXPECT_TRUE(description.layout) << row.what;
+  }
+}
+
+TEST(Probe, RefusesAPackedInputThatIsNoMultipleOf32) {
+  GptOssConfig config = kConfig;
+  config.hidden_size = 80;
+  const Description description = probe(make_catalog({.packed = true}, config), {}, config);
+  EXPECT_EQ(findings(description)[0],
+            fatal(ErrorCode::wrong_shape, std::string(kGateUp) + "_blocks"));
+}
+
+TEST(Probe, RefusesNamesOfNoLayout) {
+  for (const Catalog& catalog :
+       {Catalog(), Catalog{stored_tensor("transformer.wte.weight", DType::BF16, {40, 64})}}) {
+    const Description description = probe_with_config(catalog);
+    EXPECT_EQ(findings(description), Findings({fatal(ErrorCode::unknown_layout, "")}));
+    EXPECT_FALSE(description.layout);
+  }
+}
+
+TEST(Probe, RefusesSinksUnderBothNames) {
+  const Catalog catalog = with(make_catalog({.layout = Layout::nemo, .attn = "te"}),
+                               stored_tensor("model.layers.0.self_attn.sinks", DType::BF16, {4}));
+  EXPECT_EQ(findings(probe_with_config(catalog)),
+            Findings({fatal(ErrorCode::name_collision, "model.layers.0.self_attn.sinks")}));
+}
+
+TEST(Probe, TakesThePlainNameOfSinksBesideTransformerEngines) {
+  Catalog catalog = make_catalog({.layout = Layout::nemo, .attn = "te"});
+  find_tensor(catalog, "model.layers.1.self_attn.attn_module.softmax_offset").name =
+      "model.layers.1.self_attn.sinks";
+  const Description description = probe_with_config(catalog);
+  EXPECT_EQ(findings(description), Findings());
+  EXPECT_EQ(description.attn, "te");
+  EXPECT_TRUE(description.unknown.empty());
+}
+
+// Index entries without a tensor.
+TEST(Probe, JudgesWhatTheIndexPromises) {
+  const std::string dead = "model.layers.0.self_attn.q_proj.weight";
+  const Catalog packed = make_catalog({.packed = true});
+  struct Row {
+    Catalog catalog;
+    MissingName missing;
+    Finding expected;
+  };
+  const std::vector<Row> table = {
+      {without(packed, "0.self_attn.sinks"),
+       {"model.layers.0.self_attn.sinks", "gone", false},
+       fatal(ErrorCode::missing_shard, "model.layers.0.self_attn.sinks")},
+      {without(packed, "0.self_attn.sinks"),
+       {"model.layers.0.self_attn.sinks", "there", true},
+       fatal(ErrorCode::missing_tensor, "model.layers.0.self_attn.sinks")},
+      {packed, {"of.no.layout", "there", true}, fatal(ErrorCode::missing_tensor, "of.no.layout")},
+      // The same parameter in another form.
+      {packed, {kDown, "there", true}, warning(ErrorCode::missing_tensor, kDown)},
+      {packed, {kDown, "gone", false}, warning(ErrorCode::missing_tensor, kDown)},
+      {make_catalog({}),
+       {std::string(kDown) + "_blocks", "there", true},
+       warning(ErrorCode::missing_tensor, std::string(kDown) + "_blocks")},
+      {make_catalog({.layout = Layout::nemo}),
+       {std::string(kDown) + "_scales", "there", true},
+       warning(ErrorCode::missing_tensor, std::string(kDown) + "_scales")},
+      {make_catalog({.layout = Layout::original}),
+       {dead, "there", true},
+       warning(ErrorCode::missing_tensor, dead)},
+      // Another layer's parameter is no other form.
+      {packed,
+       {"model.layers.2.mlp.experts.down_proj", "there", true},
+       fatal(ErrorCode::missing_tensor, "model.layers.2.mlp.experts.down_proj")},
+  };
+  for (const Row& row : table) {
+    const auto found = findings(probe(row.catalog, {row.missing}, kConfig));
+    EXPECT_EQ(std::ranges::count(found, row.expected), 1) << row.missing.tensor;
+    for (const Finding& finding : found) {
+      EXPECT_TRUE(finding.tensor != row.missing.tensor || finding == row.expected);
+    }
+  }
+}
+
+TEST(Probe, MissesALayerInTheMiddle) {
+  GptOssConfig config = kConfig;
+  config.num_hidden_layers = 3;
+  for (const auto& [layout, prefix] :
+       {std::pair(Layout::hf, "model.layers.1."), std::pair(Layout::original, "block.1.")}) {
+    Catalog catalog = make_catalog({.layout = layout, .packed = true}, config);
+    std::erase_if(catalog, [&](const StoredTensor& t) { return t.name.starts_with(prefix); });
+    for (const auto& given : {std::optional(config), std::optional<GptOssConfig>()}) {
+      const Description description = probe(catalog, {}, given);
+      EXPECT_EQ(findings(description), Findings({fatal(ErrorCode::missing_layer, "")}));
+      const std::string& text = description.problems[0].text;
+      EXPECT_NE(text.find("layer 1 of 3"), std::string::npos) << text;
+    }
+  }
+}
+
+TEST(Probe, CountsLayersByTheConfig) {
+  const Catalog catalog = make_catalog({});
+  GptOssConfig config = kConfig;
+  config.num_hidden_layers = 3;
+  EXPECT_EQ(findings(probe(catalog, {}, config)), Findings({fatal(ErrorCode::missing_layer, "")}));
+  config.num_hidden_layers = 1;
+  EXPECT_EQ(findings(probe(catalog, {}, config)), Findings({fatal(ErrorCode::invalid_config, "")}));
+}
+
+TEST(Probe, SaysLittleAboutAWildLayerNumber) {
+  Catalog catalog = with(make_catalog({}),
+                         stored_tensor("model.layers.999999.self_attn.sinks", DType::BF16, {4}));
+  const auto found = findings(probe(catalog, {}, std::nullopt));
+  EXPECT_EQ(std::ranges::count(found, ErrorCode::missing_layer, &Finding::code), 8);
+  EXPECT_LT(found.size(), 20U);
+}
+
+TEST(Probe, WarnsOfAParameterThatOtherLayersHave) {
+  const Catalog catalog = without(make_catalog({}), "layers.1.self_attn.sinks");
+  const Description description = probe_with_config(catalog);
+  EXPECT_EQ(findings(description), Findings({warning(ErrorCode::missing_tensor, "")}));
+  EXPECT_NE(description.problems[0].text.find("attention sinks"), std::string::npos);
+}
+
+TEST(Probe, WarnsOfAMissingTopLevel) {
+  EXPECT_EQ(findings(probe_with_config(without(make_catalog({}), "lm_head.weight"))),
+            Findings({warning(ErrorCode::missing_tensor, "")}));
+}
+
+TEST(Probe, ListsUnknownNames) {
+  const Catalog catalog =
+      with(make_catalog({.packed = true}), stored_tensor("model.layers.0.extra", DType::I64, {2}));
+  const Description description = probe_with_config(catalog);
+  EXPECT_EQ(findings(description), Findings());
+  ASSERT_EQ(description.unknown.size(), 1U);
+  EXPECT_EQ(catalog[description.unknown[0]].name, "model.layers.0.extra");
+}
+
+TEST(Probe, KeepsOtherPrefixes) {
+  Catalog catalog = make_catalog({.packed = true});
+  for (StoredTensor& tensor : catalog) tensor.name.insert(0, "language_model.");
+  const Description description = probe_with_config(catalog);
+  EXPECT_EQ(findings(description), Findings());
+  EXPECT_EQ(parameter(description, sinks, 1).parameter.prefix, "language_model.model.layers.1.");
+}
+
+// hidden != intermediate, but one of the two weights may still be square.
+struct Sizes {
+  std::int64_t hidden;
+  std::int64_t inner;
+  const char* square;  // the one whose shape does not tell
+  const char* sibling;
+};
+const std::vector<Sizes>& square_sizes() {
+  static const std::vector<Sizes> all = {{64, 64, kDown, kGateUp}, {128, 64, kGateUp, kDown}};
+  return all;
+}
+
+GptOssConfig config_of(const Sizes& sizes) {
+  GptOssConfig config = kConfig;
+  config.hidden_size = sizes.hidden;
+  config.intermediate_size = sizes.inner;
+  return config;
+}
+
+TEST(ProbeOrientation, GoesByTheShapeOrTheSibling) {
+  std::vector<Sizes> all = square_sizes();
+  all.push_back({64, 96, "", ""});
+  for (const Sizes& sizes : all) {
+    for (const Layout layout : {Layout::hf, Layout::nemo, Layout::original}) {
+      for (const bool swapped : {false, true}) {
+        const GptOssConfig config = config_of(sizes);
+        const Description description =
+            probe(make_catalog({.layout = layout, .swapped = swapped}, config), {}, config);
+        for (const ParameterKind kind : {gate_up_weight, down_weight}) {
+          const AxisOrder usual = layout_row(layout, "flex", kind).order;
+          EXPECT_EQ(parameter(description, kind, 1).form.order, swapped ? flipped(usual) : usual)
+              << name(layout) << ' ' << sizes.hidden << ' ' << sizes.inner;
+        }
+        // Two layers of two weights, each with a warning where it lies the other way.
+        const auto found = findings(description);
+        EXPECT_EQ(found.size(), swapped ? 4U : 0U);
+        for (const Finding& finding : found) {
+          EXPECT_EQ(finding, warning(ErrorCode::unknown_orientation, finding.tensor));
+        }
+      }
+    }
+  }
+}
+
+TEST(ProbeOrientation, IsUnknownForASquareWithoutItsSibling) {
+  for (const Sizes& sizes : square_sizes()) {
+    const GptOssConfig config = config_of(sizes);
+    const Catalog catalog = without(make_catalog({}, config), sizes.sibling);
+    const auto found = findings(probe(catalog, {}, config));
+    EXPECT_EQ(found[0], fatal(ErrorCode::unknown_orientation, sizes.square));
+  }
+}
+
+TEST(ProbeOrientation, IsUnknownForASquareWhoseSiblingIsPacked) {
+  const GptOssConfig config = config_of(square_sizes()[0]);
+  Catalog catalog =
+      without(make_catalog({.packed = true}, config), "0.mlp.experts.down_proj_blocks");
+  catalog = with(without(catalog, "0.mlp.experts.down_proj_scales"),
+                 stored_tensor(kDown, DType::BF16, {3, 64, 64}));
+  EXPECT_EQ(findings(probe(catalog, {}, config)),
+            Findings({fatal(ErrorCode::unknown_orientation, kDown)}));
+}
+
+TEST(ProbeOrientation, RefusesASquareOfAnotherSize) {
+  const GptOssConfig config = config_of(square_sizes()[0]);
+  const Catalog catalog = reshaped(make_catalog({}, config), kDown, DType::BF16, {3, 64, 32});
+  EXPECT_EQ(findings(probe(catalog, {}, config)), Findings({fatal(ErrorCode::wrong_shape, kDown)}));
+}
+
+}  // namespace
+}  // namespace mxferry
