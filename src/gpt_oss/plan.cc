@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <map>
 #include <numeric>
+#include <set>
 #include <utility>
 
 #include "mxferry/error.h"
@@ -31,7 +32,7 @@ class Planner {
   }
 
   Plan run() {
-    for (const SourceParameter& parameter : description_.parameters) add(parameter);
+    for (const SourceParameter* parameter : in_table_order()) add(*parameter);
     for (const std::size_t tensor : description_.unknown) pass_through(tensor);
     check_fused();
     sort_targets();
@@ -40,6 +41,7 @@ class Planner {
   }
 
  private:
+  std::vector<const SourceParameter*> in_table_order() const;
   void add(const SourceParameter& parameter);
   void add_packed(const SourceParameter& parameter);
   void add_dense(const SourceParameter& parameter, const std::string& name);
@@ -53,6 +55,7 @@ class Planner {
     return excluded;
   }
 
+  [[noreturn]] static void refuse_second(const std::string& name);
   // The index of a new target tensor. Throws where the name is taken.
   std::size_t new_target(std::string name, DType dtype, Shape shape);
   void copy(std::size_t source, std::uint64_t source_offset, std::size_t target,
@@ -65,8 +68,8 @@ class Planner {
   std::optional<DType> dtype_;
   Plan plan_;
   std::map<std::string, std::size_t, std::less<>> names_;
-  // Fused targets under construction: how many parts each has so far.
-  std::map<std::size_t, std::size_t> fused_parts_;
+  // Fused targets under construction: the parts that each has so far.
+  std::map<std::size_t, std::set<ParameterKind>> fused_parts_;
 };
 
 std::uint64_t byte_count(DType dtype, const Shape& shape) {
@@ -74,14 +77,29 @@ std::uint64_t byte_count(DType dtype, const Shape& shape) {
          static_cast<std::uint64_t>(bits(dtype)) / 8;
 }
 
+void Planner::refuse_second(const std::string& name) {
+  throw Error(ErrorCode::name_collision,
+              {.problem = "two tensors of the source would have this name in the target",
+               .tensor = name,
+               .advice = "Leave one of them out with --exclude, or remove it"});
+}
+
+// The parts of a fused tensor lie in it in the order of the target's rows, whatever their names in
+// the source sort like.
+std::vector<const SourceParameter*> Planner::in_table_order() const {
+  std::vector<const SourceParameter*> order;
+  order.reserve(description_.parameters.size());
+  for (const SourceParameter& parameter : description_.parameters) order.push_back(&parameter);
+  const auto rows = layout_rows(target_.layout, target_.attn);
+  std::ranges::stable_sort(order, {}, [&](const SourceParameter* parameter) {
+    return std::ranges::find(rows, parameter->parameter.kind, &LayoutRow::kind) - rows.begin();
+  });
+  return order;
+}
+
 std::size_t Planner::new_target(std::string name, DType dtype, Shape shape) {
   const std::size_t index = plan_.target.size();
-  if (!names_.emplace(name, index).second) {
-    throw Error(ErrorCode::name_collision,
-                {.problem = "two tensors of the source would have this name in the target",
-                 .tensor = name,
-                 .advice = "Leave one of them out with --exclude, or remove it"});
-  }
+  if (!names_.emplace(name, index).second) refuse_second(name);
   const std::uint64_t bytes = byte_count(dtype, shape);
   plan_.target.push_back({std::move(name), dtype, std::move(shape), 0, 0, bytes});
   return index;
@@ -167,7 +185,7 @@ void Planner::add_dense(const SourceParameter& parameter, const std::string& nam
     fused.shape[0] += shape[0];
     fused.byte_count = byte_count(fused.dtype, fused.shape);
   }
-  if (parts > 1) ++fused_parts_[target];
+  if (parts > 1 && !fused_parts_[target].insert(kind).second) refuse_second(name);
 
   Recipe recipe{.source = form.tensor, .target = target, .target_offset = target_offset, .to = to};
   recipe.target_order = row.order;
@@ -204,14 +222,14 @@ void Planner::add_dense(const SourceParameter& parameter, const std::string& nam
 void Planner::check_fused() const {
   for (const auto& [target, parts] : fused_parts_) {
     constexpr std::size_t kParts = 3;
-    if (parts == kParts) continue;
+    if (parts.size() == kParts) continue;
     throw Error(
         ErrorCode::missing_partner,
         {.problem =
              "this tensor holds query, key and value, but the source does not have all three",
          .tensor = plan_.target[target].name,
          .expected = "3 parts",
-         .found = std::to_string(parts)});
+         .found = std::to_string(parts.size())});
   }
 }
 

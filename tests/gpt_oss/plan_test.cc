@@ -135,6 +135,23 @@ TEST(Plan, ChoosesTheOperationByFormAndOrder) {
   }
 }
 
+TEST(Plan, FusesQueryKeyAndValueInThatOrder) {
+  const Catalog source = make_catalog({});
+  const Plan result = plan(source, {.layout = Layout::original, .dtype = Codec::f32});
+  for (const std::string part : {"weight", "bias"}) {
+    std::vector<std::string> sources;
+    for (const Recipe& recipe : result.recipes) {
+      if (result.target[recipe.target].name == "block.1.attn.qkv." + part) {
+        sources.push_back(source[recipe.source].name);
+      }
+    }
+    const std::string prefix = "model.layers.1.self_attn.";
+    EXPECT_EQ(sources,
+              (std::vector<std::string>{prefix + "q_proj." + part, prefix + "k_proj." + part,
+                                        prefix + "v_proj." + part}));
+  }
+}
+
 TEST(Plan, SplitsAFusedTensorByRows) {
   const Plan result = plan(make_catalog({.layout = Layout::original}), {.layout = Layout::nemo});
   EXPECT_EQ(recipe_of(result, "model.layers.0.self_attn.q_proj.weight").source_offset, 0U);
@@ -219,6 +236,14 @@ TEST(Plan, RefusesTwoTensorsOfOneName) {
   }
   EXPECT_NO_THROW(plan(twice, {.layout = Layout::nemo}));
   EXPECT_ERROR(ErrorCode::name_collision, plan(twice, {.layout = Layout::original}));
+  // One query too many and one value too few make three parts, too.
+  GptOssConfig one_layer = kConfig;
+  one_layer.num_hidden_layers = 1;
+  Catalog parts = {stored_tensor("a.layers.0.self_attn.q_proj.bias", DType::BF16, {32}),
+                   stored_tensor("a.layers.0.self_attn.k_proj.bias", DType::BF16, {16}),
+                   stored_tensor("b.layers.0.self_attn.q_proj.bias", DType::BF16, {32}),
+                   stored_tensor("b.layers.0.mlp.router.bias", DType::BF16, {3})};
+  EXPECT_ERROR(ErrorCode::name_collision, plan(parts, {.layout = Layout::original}, one_layer));
   // A tensor that passes through may already have the name.
   const Catalog taken =
       with(make_catalog({}),
