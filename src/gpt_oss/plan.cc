@@ -36,6 +36,7 @@ class Planner {
     for (const std::size_t tensor : description_.unknown) pass_through(tensor);
     check_fused();
     sort_targets();
+    plan_.excluded = excluded_.size();
     plan_.dtype = target_.dense_dtype && !dtype_ ? target_.dense_dtype : dtype_;
     return std::move(plan_);
   }
@@ -51,7 +52,7 @@ class Planner {
 
   bool is_excluded(const std::string& name) {
     const bool excluded = target_.excluded && target_.excluded(name);
-    plan_.excluded += excluded ? 1 : 0;
+    if (excluded) excluded_.insert(name);
     return excluded;
   }
 
@@ -70,6 +71,7 @@ class Planner {
   std::map<std::string, std::size_t, std::less<>> names_;
   // Fused targets under construction: the parts that each has so far.
   std::map<std::size_t, std::set<ParameterKind>> fused_parts_;
+  std::set<std::string> excluded_;  // names in the target
 };
 
 std::uint64_t byte_count(DType dtype, const Shape& shape) {

@@ -266,6 +266,7 @@ TEST(Plan, LeavesOutWhatIsExcludedByItsNewName) {
       {{}, {.layout = Layout::nemo, .excluded = ends_with("mlp.router.weight")}, 0},
       {{.packed = true}, {.excluded = ends_with("mlp.experts.down_proj")}, 2},
       {{.packed = true}, {.dtype = Codec::mxfp4, .excluded = ends_with("_scales")}, 4},
+      {{}, {.layout = Layout::original, .excluded = ends_with("1.attn.qkv.weight")}, 1},
       {{}, {.excluded = [](std::string_view) { return true; }}, 2 * 17 + 3},
   };
   for (const Row& row : table) {
