@@ -128,7 +128,11 @@ void Planner::add(const SourceParameter& parameter) {
   const bool to_packed = is_expert_weight(what.kind) && target_.dtype == Codec::mxfp4;
   const std::optional<std::string> name =
       tensor_name(target_.layout, target_.attn, what, to_packed ? Piece::blocks : Piece::dense);
-  if (!name) return pass_through(parameter.form.tensor);
+  if (!name) {
+    pass_through(parameter.form.tensor);
+    if (parameter.form.packed) pass_through(parameter.form.scales);
+    return;
+  }
   if (!to_packed) return add_dense(parameter, *name);
   if (!parameter.form.packed) {
     throw Error(ErrorCode::unsupported,

@@ -292,5 +292,22 @@ TEST(Plan, PassesUnknownTensorsThrough) {
   EXPECT_EQ(find_tensor(result.target, "nothing").byte_count, 0U);
 }
 
+// A name without a layer is none of OpenAI's: both halves of the parameter keep the one they have.
+TEST(Plan, PassesThroughWhatTheTargetCannotName) {
+  Catalog source = make_catalog({.packed = true});
+  for (const char* piece : {"_blocks", "_scales"}) {
+    StoredTensor tensor =
+        find_tensor(source, std::string("model.layers.0.mlp.experts.down_proj") + piece);
+    tensor.name = std::string("Xmlp.experts.down_proj") + piece;
+    source = with(source, tensor);
+  }
+  for (const Codec dtype : {Codec::bf16, Codec::mxfp4}) {
+    const Plan result = plan(source, {.layout = Layout::original, .dtype = dtype});
+    EXPECT_EQ(result.passed_through, 2U);
+    expect_complete(result);
+    expect_all_read(result, source);
+  }
+}
+
 }  // namespace
 }  // namespace mxferry
