@@ -83,14 +83,13 @@ void Prober::detect_layout() {
     for (const Layout layout : {Layout::hf, Layout::nemo, Layout::original}) {
       const auto match = match_name(layout, "flex", tensor.name);
       std::string& name = witness[static_cast<std::size_t>(layout)];
+      // "block.N.mlp.gate.weight" ends like a nemo name; the prefix decides.
+      if (layout == Layout::nemo && tensor.name.starts_with("block.")) continue;
       if (match && name.empty() && is_telling(layout, match->rows[0])) name = tensor.name;
     }
     if (tensor.name.ends_with(layout_row(Layout::nemo, "te", ParameterKind::sinks).suffix))
       result_.attn = "te";
   }
-  // "block.N.mlp.gate.weight" ends like a nemo name; the prefix decides.
-  std::string& nemo = witness[static_cast<std::size_t>(Layout::nemo)];
-  if (nemo.starts_with("block.")) nemo.clear();
   std::vector<Layout> found;
   for (const Layout layout : {Layout::hf, Layout::nemo, Layout::original}) {
     if (!witness[static_cast<std::size_t>(layout)].empty()) found.push_back(layout);

@@ -238,6 +238,26 @@ TEST(Probe, RefusesNamesOfNoLayout) {
   }
 }
 
+TEST(Probe, RefusesAMixtureOfLayouts) {
+  const std::array<Layout, 3> layouts = {Layout::hf, Layout::nemo, Layout::original};
+  for (const Layout a : layouts) {
+    for (const Layout b : layouts) {
+      if (a == b) continue;
+      Catalog catalog = make_catalog({.layout = a});
+      for (const StoredTensor& tensor : make_catalog({.layout = b})) {
+        if (std::ranges::find(catalog, tensor.name, &StoredTensor::name) == catalog.end()) {
+          catalog.push_back(tensor);
+        }
+      }
+      std::ranges::sort(catalog, {}, &StoredTensor::name);
+      const Description description = probe_with_config(catalog);
+      EXPECT_EQ(findings(description), Findings({fatal(ErrorCode::unknown_layout, "")}))
+          << name(a) << " and " << name(b);
+      EXPECT_FALSE(description.layout);
+    }
+  }
+}
+
 TEST(Probe, RefusesSinksUnderBothNames) {
   const Catalog catalog = with(make_catalog({.layout = Layout::nemo, .attn = "te"}),
                                stored_tensor("model.layers.0.self_attn.sinks", DType::BF16, {4}));
