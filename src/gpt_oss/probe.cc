@@ -31,6 +31,7 @@ class Prober {
     detect_layout();
     if (!result_.layout) return std::move(result_);
     group();
+    if (result_.config.num_hidden_layers == 0) result_.config.num_hidden_layers = layers_found_;
     complete_geometry(result_.config, geometry_);
     for (const auto& [parameter, index] : order_) describe(parameter, groups_.at(parameter));
     judge_missing();
@@ -68,6 +69,7 @@ class Prober {
   std::map<Parameter, Pieces> groups_;
   std::vector<std::pair<Parameter, std::size_t>> order_;
   std::vector<NamedShape> geometry_;
+  std::int64_t layers_found_ = 0;  // the largest layer number + 1
 };
 
 // A row that only one of the layouts has tells them apart.
@@ -143,10 +145,7 @@ void Prober::group() {
           {parameter.kind, match->piece == Piece::blocks, match->rows.size() > 1, tensor.shape});
     }
     if (match->piece != Piece::dense) result_.packed = true;
-    if (parameter.layer && !has_config_) {
-      result_.config.num_hidden_layers =
-          std::max(result_.config.num_hidden_layers, *parameter.layer + 1);
-    }
+    if (parameter.layer) layers_found_ = std::max(layers_found_, *parameter.layer + 1);
   }
 }
 

@@ -109,6 +109,14 @@ TEST(Probe, InfersTheSizesWithoutConfig) {
   }
 }
 
+TEST(Probe, InfersWhatTheConfigLeavesOut) {
+  const Description description =
+      probe(make_catalog({.packed = true}), {}, GptOssConfig{.hidden_size = 64});
+  EXPECT_EQ(findings(description), Findings());
+  EXPECT_EQ(description.config.intermediate_size, 96);
+  EXPECT_EQ(description.config.num_hidden_layers, 2);
+}
+
 TEST(Probe, SaysWhatIsMissingWhereNothingTellsASize) {
   Catalog catalog = {
       stored_tensor("model.layers.0.mlp.router.weight", DType::BF16, {3, 64}),
