@@ -351,9 +351,11 @@ void Prober::check_layers() {
     for (std::int64_t layer = 0; layer < end && reported < 8; ++layer) {
       if (found.contains(layer)) continue;
       ++reported;
+      const std::string before =
+          *result_.layout == Layout::original ? "block." : prefix + "layers.";
       fatal(ErrorCode::missing_layer, "",
             "layer " + std::to_string(layer) + " of " + std::to_string(end) + " is missing (" +
-                prefix + "layers." + std::to_string(layer) + ".*)");
+                before + std::to_string(layer) + ".*)");
     }
   }
   std::int64_t reported = 0;

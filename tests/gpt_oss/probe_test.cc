@@ -338,6 +338,7 @@ TEST(Probe, MissesALayerInTheMiddle) {
       EXPECT_EQ(findings(description), Findings({fatal(ErrorCode::missing_layer, "")}));
       const std::string& text = description.problems[0].text;
       EXPECT_NE(text.find("layer 1 of 3"), std::string::npos) << text;
+      EXPECT_NE(text.find(std::string("(") + prefix), std::string::npos) << text;
     }
   }
 }
