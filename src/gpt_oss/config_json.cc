@@ -87,7 +87,8 @@ std::string_view torch_name(DType dtype) {
 // OpenAI's keys, their order and their defaults (gpt_oss/torch/model.py), with what holds the same
 // in Hugging Face's.
 Json original_from_hf(const Json& hf) {
-  const Json rope = hf.value("rope_scaling", Json::object());
+  const auto scaling = hf.find("rope_scaling");
+  const Json rope = scaling != hf.end() && scaling->is_object() ? *scaling : Json::object();
   Json original = Json::object();
   const auto take = [&](const char* key, const char* from, Json fallback) {
     original[key] = hf.contains(from) ? hf[from] : std::move(fallback);

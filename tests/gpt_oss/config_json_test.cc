@@ -190,5 +190,31 @@ TEST(EditConfig, FillsInWhatOpenAisConfigLacks) {
   EXPECT_EQ(hf["layer_types"].size(), 36U);
 }
 
+// Values of the wrong type become a config or an Error, and nothing else.
+TEST(EditConfig, WithstandsValuesOfWrongTypes) {
+  const std::vector<std::string> values = {
+      "null", "true",  "\"x\"",  "[1]", "{\"a\": 1}",
+      "-5",   "1e300", "-1e300", "0.5", "18446744073709551615"};
+  const Json hf = Json::parse(kHf);
+  const Json original = Json::parse(kOriginal);
+  for (const Json& config : {hf, original}) {
+    for (const auto& [key, unused] : config.items()) {
+      for (const std::string& value : values) {
+        Json changed = config;
+        changed[key] = Json::parse(value);
+        for (const Layout to : {Layout::hf, Layout::original}) {
+          try {
+            edit_config(changed.dump(), "config.json", {.to = to, .packed = true});
+          } catch (const Error& error) {
+            EXPECT_EQ(error.code(), ErrorCode::invalid_config) << key << ": " << value;
+          } catch (const std::exception& error) {
+            ADD_FAILURE() << key << ": " << value << ": " << error.what();
+          }
+        }
+      }
+    }
+  }
+}
+
 }  // namespace
 }  // namespace mxferry
