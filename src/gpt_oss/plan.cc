@@ -6,6 +6,7 @@
 #include <set>
 #include <utility>
 
+#include "base/checked.h"
 #include "mxferry/error.h"
 #include "mxferry/mxfp4.h"
 
@@ -75,8 +76,11 @@ class Planner {
 };
 
 std::uint64_t byte_count(DType dtype, const Shape& shape) {
-  return static_cast<std::uint64_t>(element_count(shape)) *
-         static_cast<std::uint64_t>(bits(dtype)) / 8;
+  const auto count = checked_multiply(static_cast<std::uint64_t>(element_count(shape)),
+                                      static_cast<std::uint64_t>(bits(dtype)));
+  if (count) return *count / 8;
+  throw Error(ErrorCode::size_overflow,
+              {.problem = "a tensor of shape " + to_string(shape) + " is too large"});
 }
 
 void Planner::refuse_second(const std::string& name) {

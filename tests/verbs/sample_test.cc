@@ -82,6 +82,7 @@ TEST(Sample, IsAFunctionOfItsSeed) {
 }
 
 TEST(Sample, RefusesImpossibleOptions) {
+  constexpr std::int64_t kLarge = std::int64_t{1} << 21;
   const std::vector<std::function<void(SampleOptions&)>> changes = {
       [](auto& o) { o.config.hidden_size = 48; },
       [](auto& o) { o.config.intermediate_size = 0; },
@@ -101,6 +102,12 @@ TEST(Sample, RefusesImpossibleOptions) {
     change(changed);
     EXPECT_ERROR(ErrorCode::invalid_argument, write_sample(changed));
   }
+  // Each size is allowed, but not their product.
+  SampleOptions huge = options;
+  huge.config.num_local_experts = kLarge;
+  huge.config.hidden_size = kLarge / 2;
+  huge.config.intermediate_size = kLarge / 2;
+  EXPECT_ERROR(ErrorCode::size_overflow, write_sample(huge));
   EXPECT_FALSE(fs::exists(options.destination));
 }
 
