@@ -110,11 +110,30 @@ std::int64_t chunk_extent(const Recipe& recipe, const TileLimits& limits,
   return std::clamp<std::int64_t>(target_bytes / (recipe.columns * element), 1, tile_extent);
 }
 
+namespace {
+
+// Elements of the target in one chunk of a `decode` or `transpose`.
+std::int64_t chunk_elements(const Recipe& recipe, const TileLimits& limits,
+                            std::int64_t tile_extent) noexcept {
+  const std::int64_t chunk = chunk_extent(recipe, limits, tile_extent);
+  if (recipe.operation == Operation::transpose) return chunk * tile_extent;
+  return recipe.target_order == AxisOrder::in_out ? chunk * kBlockSize * tile_extent
+                                                  : chunk * recipe.columns;
+}
+
+}  // namespace
+
 ScratchSizes scratch_sizes(const Recipe& recipe, const TileLimits& limits) noexcept {
   const Tiling tiling(recipe, limits);
   if (tiling.count() == 0) return {};
   const Tile first = tiling.tile(0);
+  const Tile last = tiling.tile(tiling.count() - 1);
   const std::int64_t extent = first.end - first.begin;
+  // The chunks of a shorter last tile are longer, and may take more.
+  const auto largest_chunk = [&] {
+    return std::max(chunk_elements(recipe, limits, extent),
+                    chunk_elements(recipe, limits, last.end - last.begin));
+  };
   const std::int64_t to = element_bytes(recipe.to);
   ScratchSizes sizes;
   switch (recipe.operation) {
@@ -129,17 +148,12 @@ ScratchSizes scratch_sizes(const Recipe& recipe, const TileLimits& limits) noexc
       sizes.source = static_cast<std::size_t>(extent * source_unit(recipe));
       if (recipe.from != recipe.to)
         sizes.middle = static_cast<std::size_t>(extent * stored_columns(recipe) * to);
-      sizes.target = static_cast<std::size_t>(chunk_extent(recipe, limits, extent) * extent * to);
+      sizes.target = static_cast<std::size_t>(largest_chunk() * to);
       break;
-    case Operation::decode: {
-      const std::int64_t chunk = chunk_extent(recipe, limits, extent);
-      const std::int64_t elements = recipe.target_order == AxisOrder::in_out
-                                        ? chunk * kBlockSize * extent
-                                        : chunk * recipe.columns;
+    case Operation::decode:
       sizes.source = static_cast<std::size_t>(extent * source_unit(recipe));
-      sizes.target = static_cast<std::size_t>(elements * to);
+      sizes.target = static_cast<std::size_t>(largest_chunk() * to);
       break;
-    }
   }
   return sizes;
 }

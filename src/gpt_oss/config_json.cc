@@ -87,7 +87,8 @@ std::string_view torch_name(DType dtype) {
 // OpenAI's keys, their order and their defaults (gpt_oss/torch/model.py), with what holds the same
 // in Hugging Face's.
 Json original_from_hf(const Json& hf) {
-  const Json rope = hf.value("rope_scaling", Json::object());
+  const auto scaling = hf.find("rope_scaling");
+  const Json rope = scaling != hf.end() && scaling->is_object() ? *scaling : Json::object();
   Json original = Json::object();
   const auto take = [&](const char* key, const char* from, Json fallback) {
     original[key] = hf.contains(from) ? hf[from] : std::move(fallback);
@@ -112,9 +113,17 @@ Json original_from_hf(const Json& hf) {
   return original;
 }
 
-Json layer_types(const Json& count) {
+Json layer_types(const Json& count, const std::filesystem::path& file) {
+  // No model has a million, and each becomes a word of the config.
+  constexpr std::int64_t kMostLayers = 999'999;
   Json types = Json::array();
   const std::int64_t layers = count.is_number_integer() ? count.get<std::int64_t>() : 0;
+  if (layers > kMostLayers) {
+    throw Error(ErrorCode::invalid_config, {.problem = "too many layers",
+                                            .file = file,
+                                            .expected = "at most " + std::to_string(kMostLayers),
+                                            .found = count.dump()});
+  }
   for (std::int64_t layer = 0; layer < layers; ++layer) {
     types.push_back(layer % 2 == 0 ? "sliding_attention" : "full_attention");
   }
@@ -128,17 +137,22 @@ Json special_token(std::int64_t token, const Json& vocab_size) {
   return is_beyond ? Json() : Json(token);
 }
 
+// The published models' where the two say nothing sensible.
+std::int64_t longest_context(const Json& initial, const Json& factor) {
+  constexpr std::int64_t kPublished = 131072;
+  constexpr double kLargest = 0x1p53;  // doubles count so far without gaps
+  if (!initial.is_number() || !factor.is_number()) return kPublished;
+  const double longest = initial.get<double>() * factor.get<double>();
+  return longest >= 1 && longest <= kLargest ? static_cast<std::int64_t>(longest) : kPublished;
+}
+
 // The published config.json of openai/gpt-oss-20b with the sizes of `original`.
-Json hf_from_original(const Json& original) {
+Json hf_from_original(const Json& original, const std::filesystem::path& file) {
   const auto value = [&](const char* key, Json fallback) {
     return original.value(key, std::move(fallback));
   };
   const Json factor = value("rope_scaling_factor", 32.0);
   const Json initial = value("initial_context_length", 4096);
-  const Json longest =
-      factor.is_number() && initial.is_number()
-          ? Json(static_cast<std::int64_t>(initial.get<double>() * factor.get<double>()))
-          : Json(131072);
   const Json layers = value("num_hidden_layers", 36);
   const Json vocab_size = value("vocab_size", 201088);
   Json hf = Json::object();
@@ -153,8 +167,8 @@ Json hf_from_original(const Json& original) {
   hf["initial_context_length"] = initial;
   hf["initializer_range"] = 0.02;
   hf["intermediate_size"] = value("intermediate_size", 2880);
-  hf["layer_types"] = layer_types(layers);
-  hf["max_position_embeddings"] = longest;
+  hf["layer_types"] = layer_types(layers, file);
+  hf["max_position_embeddings"] = longest_context(initial, factor);
   hf["model_type"] = "gpt_oss";
   hf["num_attention_heads"] = value("num_attention_heads", 64);
   hf["num_experts_per_tok"] = value("experts_per_token", 4);
@@ -213,7 +227,7 @@ std::string edit_config(const std::string& text, const std::filesystem::path& fi
   if (edit.to == Layout::original) {
     if (!is_original) json = original_from_hf(json);
   } else {
-    if (is_original) json = hf_from_original(json);
+    if (is_original) json = hf_from_original(json, file);
     set_weight_keys(json, edit);
   }
   return json.dump(2, ' ', false, Json::error_handler_t::replace) + "\n";

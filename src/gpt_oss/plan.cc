@@ -6,6 +6,7 @@
 #include <set>
 #include <utility>
 
+#include "base/checked.h"
 #include "mxferry/error.h"
 #include "mxferry/mxfp4.h"
 
@@ -32,16 +33,17 @@ class Planner {
   }
 
   Plan run() {
-    for (const SourceParameter* parameter : by_kind()) add(*parameter);
+    for (const SourceParameter* parameter : in_table_order()) add(*parameter);
     for (const std::size_t tensor : description_.unknown) pass_through(tensor);
     check_fused();
     sort_targets();
+    plan_.excluded = excluded_.size();
     plan_.dtype = target_.dense_dtype && !dtype_ ? target_.dense_dtype : dtype_;
     return std::move(plan_);
   }
 
  private:
-  std::vector<const SourceParameter*> by_kind() const;
+  std::vector<const SourceParameter*> in_table_order() const;
   void add(const SourceParameter& parameter);
   void add_packed(const SourceParameter& parameter);
   void add_dense(const SourceParameter& parameter, const std::string& name);
@@ -60,11 +62,11 @@ class Planner {
 
   bool is_excluded(const std::string& name) {
     const bool excluded = target_.excluded && target_.excluded(name);
-    // The parts of a fused tensor ask one after another.
-    if (excluded && excluded_names_.insert(name).second) ++plan_.excluded;
+    if (excluded) excluded_.insert(name);
     return excluded;
   }
 
+  [[noreturn]] static void refuse_second(const std::string& name);
   // The index of a new target tensor. Throws where the name is taken.
   std::size_t new_target(std::string name, DType dtype, Shape shape);
   void copy_whole(std::size_t tensor, std::string name);
@@ -76,24 +78,42 @@ class Planner {
   std::optional<DType> dtype_;
   Plan plan_;
   std::map<std::string, std::size_t, std::less<>> names_;
-  std::set<std::string, std::less<>> excluded_names_;
-  // Fused targets under construction: how many parts each has so far.
-  std::map<std::size_t, std::size_t> fused_parts_;
+  // Fused targets under construction: the parts that each has so far.
+  std::map<std::size_t, std::set<ParameterKind>> fused_parts_;
+  std::set<std::string> excluded_;  // names in the target
 };
 
 std::uint64_t byte_count(DType dtype, const Shape& shape) {
-  return static_cast<std::uint64_t>(element_count(shape)) *
-         static_cast<std::uint64_t>(bits(dtype)) / 8;
+  const auto count = checked_multiply(static_cast<std::uint64_t>(element_count(shape)),
+                                      static_cast<std::uint64_t>(bits(dtype)));
+  if (count) return *count / 8;
+  throw Error(ErrorCode::size_overflow,
+              {.problem = "a tensor of shape " + to_string(shape) + " is too large"});
+}
+
+void Planner::refuse_second(const std::string& name) {
+  throw Error(ErrorCode::name_collision,
+              {.problem = "two tensors of the source would have this name in the target",
+               .tensor = name,
+               .advice = "Leave one of them out with --exclude, or remove it"});
+}
+
+// The parts of a fused tensor lie in it in the order of the target's rows, whatever their names in
+// the source sort like.
+std::vector<const SourceParameter*> Planner::in_table_order() const {
+  std::vector<const SourceParameter*> order;
+  order.reserve(description_.parameters.size());
+  for (const SourceParameter& parameter : description_.parameters) order.push_back(&parameter);
+  const auto rows = layout_rows(target_.layout, target_.attn);
+  std::ranges::stable_sort(order, {}, [&](const SourceParameter* parameter) {
+    return std::ranges::find(rows, parameter->parameter.kind, &LayoutRow::kind) - rows.begin();
+  });
+  return order;
 }
 
 std::size_t Planner::new_target(std::string name, DType dtype, Shape shape) {
   const std::size_t index = plan_.target.size();
-  if (!names_.emplace(name, index).second) {
-    throw Error(ErrorCode::name_collision,
-                {.problem = "two tensors of the source would have this name in the target",
-                 .tensor = name,
-                 .advice = "Leave one of them out with --exclude, or remove it"});
-  }
+  if (!names_.emplace(name, index).second) refuse_second(name);
   const std::uint64_t bytes = byte_count(dtype, shape);
   plan_.target.push_back({std::move(name), dtype, std::move(shape), 0, 0, bytes});
   return index;
@@ -112,16 +132,6 @@ void Planner::pass_through(std::size_t tensor) {
   if (is_excluded(name)) return;
   plan_.passed_through.push_back(tensor);
   copy_whole(tensor, name);
-}
-
-// A fused tensor takes its parts as they come, which must be query, key, value; the source's names
-// are in another order.
-std::vector<const SourceParameter*> Planner::by_kind() const {
-  std::vector<const SourceParameter*> parameters;
-  for (const SourceParameter& parameter : description_.parameters) parameters.push_back(&parameter);
-  std::ranges::stable_sort(
-      parameters, {}, [](const SourceParameter* parameter) { return parameter->parameter.kind; });
-  return parameters;
 }
 
 void Planner::add(const SourceParameter& parameter) {
@@ -179,9 +189,10 @@ std::optional<Planner::Place> Planner::find_place(const std::string& name, const
   if (begun == names_.end()) {
     if (is_excluded(name)) return std::nullopt;
     const Place place{new_target(name, to, shape), 0};
-    if (fuses) fused_parts_[place.target] = 1;
+    if (fuses) fused_parts_[place.target] = {row.kind};
     return place;
   }
+  if (!fused_parts_[begun->second].insert(row.kind).second) refuse_second(name);
   StoredTensor& fused = plan_.target[begun->second];
   if (fused.dtype != to) {
     throw Error(ErrorCode::wrong_dtype,
@@ -194,7 +205,6 @@ std::optional<Planner::Place> Planner::find_place(const std::string& name, const
   const Place place{begun->second, fused.byte_count};
   fused.shape[0] += shape[0];
   fused.byte_count = byte_count(fused.dtype, fused.shape);
-  ++fused_parts_[place.target];
   return place;
 }
 
@@ -230,14 +240,14 @@ Recipe Planner::dense_recipe(const SourceParameter& parameter, const Place& plac
 void Planner::check_fused() const {
   for (const auto& [target, parts] : fused_parts_) {
     constexpr std::size_t kParts = 3;
-    if (parts == kParts) continue;
+    if (parts.size() == kParts) continue;
     throw Error(
         ErrorCode::missing_partner,
         {.problem =
              "this tensor holds query, key and value, but the source does not have all three",
          .tensor = plan_.target[target].name,
          .expected = "3 parts",
-         .found = std::to_string(parts)});
+         .found = std::to_string(parts.size())});
   }
 }
 

@@ -31,6 +31,7 @@ class Prober {
     detect_layout();
     if (!result_.layout) return std::move(result_);
     group();
+    if (result_.config.num_hidden_layers == 0) result_.config.num_hidden_layers = layers_found_;
     complete_geometry(result_.config, geometry_);
     for (const auto& [parameter, index] : order_) describe(parameter, groups_.at(parameter));
     judge_missing();
@@ -68,6 +69,7 @@ class Prober {
   std::map<Parameter, Pieces> groups_;
   std::vector<std::pair<Parameter, std::size_t>> order_;
   std::vector<NamedShape> geometry_;
+  std::int64_t layers_found_ = 0;  // the largest layer number + 1
 };
 
 // A row that only one of the layouts has tells them apart.
@@ -83,14 +85,13 @@ void Prober::detect_layout() {
     for (const Layout layout : {Layout::hf, Layout::nemo, Layout::original}) {
       const auto match = match_name(layout, "flex", tensor.name);
       std::string& name = witness[static_cast<std::size_t>(layout)];
+      // "block.N.mlp.gate.weight" ends like a nemo name; the prefix decides.
+      if (layout == Layout::nemo && tensor.name.starts_with("block.")) continue;
       if (match && name.empty() && is_telling(layout, match->rows[0])) name = tensor.name;
     }
     if (tensor.name.ends_with(layout_row(Layout::nemo, "te", ParameterKind::sinks).suffix))
       result_.attn = "te";
   }
-  // "block.N.mlp.gate.weight" ends like a nemo name; the prefix decides.
-  std::string& nemo = witness[static_cast<std::size_t>(Layout::nemo)];
-  if (nemo.starts_with("block.")) nemo.clear();
   std::vector<Layout> found;
   for (const Layout layout : {Layout::hf, Layout::nemo, Layout::original}) {
     if (!witness[static_cast<std::size_t>(layout)].empty()) found.push_back(layout);
@@ -144,10 +145,7 @@ void Prober::group() {
           {parameter.kind, match->piece == Piece::blocks, match->rows.size() > 1, tensor.shape});
     }
     if (match->piece != Piece::dense) result_.packed = true;
-    if (parameter.layer && !has_config_) {
-      result_.config.num_hidden_layers =
-          std::max(result_.config.num_hidden_layers, *parameter.layer + 1);
-    }
+    if (parameter.layer) layers_found_ = std::max(layers_found_, *parameter.layer + 1);
   }
 }
 
@@ -353,9 +351,11 @@ void Prober::check_layers() {
     for (std::int64_t layer = 0; layer < end && reported < 8; ++layer) {
       if (found.contains(layer)) continue;
       ++reported;
+      const std::string before =
+          *result_.layout == Layout::original ? "block." : prefix + "layers.";
       fatal(ErrorCode::missing_layer, "",
             "layer " + std::to_string(layer) + " of " + std::to_string(end) + " is missing (" +
-                prefix + "layers." + std::to_string(layer) + ".*)");
+                before + std::to_string(layer) + ".*)");
     }
   }
   std::int64_t reported = 0;

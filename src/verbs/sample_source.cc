@@ -141,7 +141,8 @@ void SampleSource::add_layer_tensors(ParameterKind kind, std::int64_t layer,
 
 void SampleSource::add(const std::string& name, DType dtype, Shape shape, Content content,
                        const std::string& scales_name) {
-  const std::uint64_t bytes = static_cast<std::uint64_t>(element_count(shape) * bits(dtype) / 8);
+  const auto element_bytes = static_cast<std::uint64_t>(bits(dtype) / 8);
+  const std::uint64_t bytes = static_cast<std::uint64_t>(element_count(shape)) * element_bytes;
   generators_.push_back(
       {content, mix(seed_ ^ mix(hash(name))), mix(seed_ ^ mix(hash(scales_name)))});
   catalog_.push_back({name, dtype, std::move(shape), 0, 0, bytes});

@@ -190,6 +190,13 @@ TEST(EditConfig, FillsInWhatOpenAisConfigLacks) {
   EXPECT_EQ(hf["layer_types"].size(), 36U);
 }
 
+TEST(EditConfig, WithstandsHugeNumbers) {
+  const Json hf = edit(R"({"num_experts": 3, "initial_context_length": 1e300})", {});
+  EXPECT_EQ(hf["max_position_embeddings"], 131072);
+  EXPECT_ERROR(ErrorCode::invalid_config,
+               edit(R"({"num_experts": 3, "num_hidden_layers": 2147483647})", {}));
+}
+
 // Values of the wrong type become a config or an Error, and nothing else.
 TEST(EditConfig, WithstandsValuesOfWrongTypes) {
   const std::vector<std::string> values = {

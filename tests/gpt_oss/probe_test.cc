@@ -329,13 +329,17 @@ TEST(Probe, JudgesWhatTheIndexPromises) {
 TEST(Probe, MissesALayerInTheMiddle) {
   GptOssConfig config = kConfig;
   config.num_hidden_layers = 3;
-  Catalog catalog = make_catalog({.packed = true}, config);
-  std::erase_if(catalog,
-                [](const StoredTensor& t) { return t.name.starts_with("model.layers.1."); });
-  for (const auto& given : {std::optional(config), std::optional<GptOssConfig>()}) {
-    const Description description = probe(catalog, {}, given);
-    EXPECT_EQ(findings(description), Findings({fatal(ErrorCode::missing_layer, "")}));
-    EXPECT_NE(description.problems[0].text.find("layer 1 of 3"), std::string::npos);
+  for (const auto& [layout, prefix] :
+       {std::pair(Layout::hf, "model.layers.1."), std::pair(Layout::original, "block.1.")}) {
+    Catalog catalog = make_catalog({.layout = layout, .packed = true}, config);
+    std::erase_if(catalog, [&](const StoredTensor& t) { return t.name.starts_with(prefix); });
+    for (const auto& given : {std::optional(config), std::optional<GptOssConfig>()}) {
+      const Description description = probe(catalog, {}, given);
+      EXPECT_EQ(findings(description), Findings({fatal(ErrorCode::missing_layer, "")}));
+      const std::string& text = description.problems[0].text;
+      EXPECT_NE(text.find("layer 1 of 3"), std::string::npos) << text;
+      EXPECT_NE(text.find(std::string("(") + prefix), std::string::npos) << text;
+    }
   }
 }
 

@@ -91,11 +91,12 @@ std::set<std::string> file_names(const fs::path& folder) {
 // Every tensor of a checkpoint with its header entry, whatever file it is in.
 std::map<std::string, std::string> contents(const std::string& source) {
   const SourceCheckpoint checkpoint = open_source(source);
+  std::vector<std::string> files;
+  for (const Shard& shard : checkpoint.folder.shards) files.push_back(content_of(shard.path));
   std::map<std::string, std::string> tensors;
   for (const StoredTensor& tensor : checkpoint.catalog) {
-    const std::string file = content_of(checkpoint.folder.shards[tensor.shard].path);
     tensors[tensor.name] = std::string(name(tensor.dtype)) + to_string(tensor.shape) +
-                           file.substr(tensor.offset, tensor.byte_count);
+                           files[tensor.shard].substr(tensor.offset, tensor.byte_count);
   }
   return tensors;
 }
