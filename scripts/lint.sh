@@ -20,7 +20,7 @@ sources '*.cc' '*.h' | xargs -0 -r "$tools/clang-format" --dry-run -Werror || fa
 sources '*.py' | xargs -0 -r "$tools/ruff" format --no-cache --check --quiet || failed="$failed ruff-format"
 sources '*.py' | xargs -0 -r "$tools/ruff" check --no-cache --quiet || failed="$failed ruff"
 # The consumer project of the installation test has no compile commands here.
-sources 'src/*.cc' 'cli/*.cc' 'bench/*.cc' 'tests/*.cc' ':!tests/install/*' |
+sources 'src/*.cc' 'cli/*.cc' 'bench/*.cc' 'examples/*.cc' 'tests/*.cc' ':!tests/install/*' |
   xargs -0 -r -n 1 -P "$JOBS" "$tools/clang-tidy" -p build/dev --quiet || failed="$failed clang-tidy"
 
 if [ -n "$failed" ]; then

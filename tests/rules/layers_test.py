@@ -27,7 +27,7 @@ class Layer(NamedTuple):
 
 
 def parse_table(markdown: str) -> dict[str, Layer]:
-    """The rows by folder: "include/mxferry", "src/base", ..., "cli"."""
+    """The rows by folder: "include/mxferry", "src/base", ..., "examples"."""
     layers: dict[str, Layer] = {}
     for line in markdown.splitlines():
         cells = [cell.strip() for cell in line.strip().strip("|").split("|")]
@@ -65,7 +65,7 @@ def folder_of(path: Path) -> str | None:
     """The folder whose row in the table the file is under; None for files under no rule."""
     if path.parts[0] in ("src", "include") and len(path.parts) > 2:
         return "/".join(path.parts[:2])
-    return "cli" if path.parts[0] == "cli" else None
+    return path.parts[0] if path.parts[0] in ("cli", "examples") else None
 
 
 def violations(path: Path, text: str, layers: dict[str, Layer]) -> list[str]:
@@ -115,6 +115,7 @@ class Rule(unittest.TestCase):
         self.check("src/base/a.cc", '"tensor/ranges.h"', False)
         self.check("include/mxferry/a.h", '"base/file.h"', False)
         self.check("cli/a.cc", '"base/file.h"', False)
+        self.check("examples/a.cc", '"tensor/ranges.h"', False)
 
     def test_finds_a_library_that_the_row_does_not_name(self):
         self.check("src/base/a.cc", "<nlohmann/json.hpp>", False)
