@@ -6,6 +6,8 @@
 #include <cstdint>
 #include <string>
 
+#include "mxferry/error.h"
+
 namespace mxferry::testing {
 namespace {
 
