@@ -34,8 +34,9 @@ inline double any_value(DType dtype, std::uint64_t random) {
                       : dtype == DType::BF16 ? Range{8, -35, 7}
                                              : Range{24, -50, -9};
   const auto mantissa = static_cast<double>(random % (std::uint64_t{1} << range.mantissa_bits));
-  const auto span = static_cast<std::uint64_t>(range.most_exponent - range.least_exponent + 1);
-  const int exponent = range.least_exponent + static_cast<int>((random >> 32) % span);
+  const int span = range.most_exponent - range.least_exponent + 1;
+  const int exponent =
+      range.least_exponent + static_cast<int>((random >> 33) % static_cast<unsigned>(span));
   return std::ldexp((random >> 63) != 0 ? -mantissa : mantissa, exponent);
 }
 
