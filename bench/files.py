@@ -49,8 +49,7 @@ class Bench:
 
     def convert(self, source: Path, *options: str) -> Run:
         target = self.work / "converted"
-        shutil.rmtree(target, ignore_errors=True)
-        settle()
+        settle(target)
         return run([self.mxferry, "convert", str(source), str(target), "--threads", THREADS, *options])
 
     def against_copy(self, what: str, source: Path, options: list[str], sync: bool, bound) -> None:
@@ -66,8 +65,7 @@ class Bench:
         shell = f"cp --reflink=never -r '{output}' '{copy}'" + (f" && sync '{copy}'/*" if sync else "")
 
         def reference() -> Run:
-            shutil.rmtree(copy, ignore_errors=True)
-            settle()
+            settle(copy)
             return run(["sh", "-c", shell])
 
         paired = run_paired(lambda: self.convert(source, *options), reference)

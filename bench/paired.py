@@ -4,6 +4,7 @@ A figure is the median over the pairs of subject / reference: below 1 the subjec
 """
 
 import os
+import shutil
 import statistics
 import subprocess
 import time
@@ -66,9 +67,14 @@ def run_paired(subject, reference, pairs: int = PAIRS) -> Paired:
     return Paired(ratio, medians(subjects), medians(references))
 
 
-def settle() -> None:
-    """Nothing of an earlier run is on its way to the disk when the next one starts."""
+def settle(old: Path) -> None:
+    """Before a run: nothing of an earlier one is on its way to the disk, and what this one will write again is gone.
+
+    In this order, so that the run gets the memory that was freed just now: a virtual machine hands memory that lies
+    free for a while back to its host, and the next one to touch it waits for the host.
+    """
     os.sync()
+    shutil.rmtree(old, ignore_errors=True)
 
 
 def read_all(folder: Path) -> None:

@@ -3,10 +3,12 @@
 #include <unistd.h>
 
 #include <csignal>
-#include <ctime>
 
 namespace mxferry::cli {
 namespace {
+
+// Ends the waiter's wait, so that the end of a command does not have to wait for it.
+constexpr int kWake = SIGUSR1;
 
 bool is_ignored(int signal) noexcept {
   struct sigaction action{};
@@ -27,12 +29,12 @@ sigset_t stop_signals() noexcept {
 SignalStop::SignalStop() : signals_(stop_signals()) {
   std::signal(SIGPIPE, SIG_IGN);
   std::signal(SIGXFSZ, SIG_IGN);
+  sigaddset(&signals_, kWake);
   pthread_sigmask(SIG_BLOCK, &signals_, nullptr);
   waiter_ = std::jthread([this](std::stop_token done) {
-    constexpr timespec kPoll = {.tv_sec = 0, .tv_nsec = 100'000'000};
     while (!done.stop_requested()) {
-      const int received = sigtimedwait(&signals_, nullptr, &kPoll);
-      if (received <= 0) continue;
+      const int received = sigwaitinfo(&signals_, nullptr);
+      if (received <= 0 || received == kWake) continue;
       if (signal_ != 0) ::_exit(128 + received);
       signal_ = received;
       stop_.request_stop();
@@ -42,6 +44,7 @@ SignalStop::SignalStop() : signals_(stop_signals()) {
 
 SignalStop::~SignalStop() {
   waiter_.request_stop();
+  pthread_kill(waiter_.native_handle(), kWake);
   waiter_.join();
   pthread_sigmask(SIG_UNBLOCK, &signals_, nullptr);
 }

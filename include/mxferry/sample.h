@@ -32,7 +32,8 @@ struct SampleOptions {
   std::uint64_t seed = 0;
   Layout to = Layout::hf;
   BackendConfig backend;
-  // Of the experts' weights: mxfp4, or bf16, which is the same model dequantized. nullopt: mxfp4, for nemo bf16.
+  // Of the experts' weights: mxfp4, or bf16, which is the same model dequantized. nullopt: mxfp4,
+  // for nemo bf16.
   std::optional<Codec> dtype;
   bool wild = false;  // every scale 0..252 and every code instead of weights like a model's
   std::function<void(const ConvertProgress&)> progress;  // as in ConvertOptions

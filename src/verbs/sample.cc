@@ -155,11 +155,12 @@ SampleReport write_sample(const SampleOptions& options) {
   check_options(options);
   check_destination(options.destination, {}, false);
   const SampleSource source(options.config, options.seed, options.wild);
-  const Target target{.layout = options.to,
-                      .attn = options.backend.attn,
-                      .dtype = options.dtype.value_or(options.to == Layout::nemo ? Codec::bf16 : Codec::mxfp4),
-                      .dense_dtype = std::nullopt,
-                      .excluded = {}};
+  const Target target{
+      .layout = options.to,
+      .attn = options.backend.attn,
+      .dtype = options.dtype.value_or(options.to == Layout::nemo ? Codec::bf16 : Codec::mxfp4),
+      .dense_dtype = std::nullopt,
+      .excluded = {}};
   Plan plan = make_plan(source.catalog(), probe(source.catalog(), {}, options.config), target);
   const std::vector<std::string> names = assign_files(plan.target, target);
   OutputLayout layout = lay_out(plan.target, names);
@@ -181,8 +182,7 @@ SampleReport write_sample(const SampleOptions& options) {
   }
   run_flow(plan.recipes, source.catalog(), plan.target, names.size(), source, sink, flow);
   if (names.size() > 1) {
-    write_text_file(folder.add(kIndexName), index_text(plan.target, names),
-                    true);
+    write_text_file(folder.add(kIndexName), index_text(plan.target, names), true);
   }
   folder.commit();
   return report;
