@@ -90,8 +90,8 @@ Json original_from_hf(const Json& hf) {
   const auto scaling = hf.find("rope_scaling");
   const Json rope = scaling != hf.end() && scaling->is_object() ? *scaling : Json::object();
   Json original = Json::object();
-  const auto take = [&](const char* key, const char* from, Json fallback) {
-    original[key] = hf.contains(from) ? hf[from] : std::move(fallback);
+  const auto take = [&](const char* key, const char* from, const Json& fallback) {
+    original[key] = hf.contains(from) ? hf[from] : fallback;
   };
   take("num_hidden_layers", "num_hidden_layers", 36);
   take("num_experts", "num_local_experts", 128);

@@ -9,10 +9,10 @@ namespace {
 constexpr std::array<std::string_view, 3> kLayoutNames = {"hf", "nemo", "original"};
 constexpr std::array<std::string_view, 4> kCodecNames = {"bf16", "f16", "f32", "mxfp4"};
 
-template <typename Enum, std::size_t n>
-std::optional<Enum> parse(const std::array<std::string_view, n>& names,
+template <typename Enum, std::size_t kCount>
+std::optional<Enum> parse(const std::array<std::string_view, kCount>& names,
                           std::string_view name) noexcept {
-  for (std::size_t i = 0; i < n; ++i) {
+  for (std::size_t i = 0; i < kCount; ++i) {
     if (names[i] == name) return static_cast<Enum>(i);
   }
   return std::nullopt;

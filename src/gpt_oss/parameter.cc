@@ -16,7 +16,7 @@ std::optional<Shape> logical_shape(ParameterKind kind, const GptOssConfig& confi
   const std::int64_t hidden = config.hidden_size;
   const std::int64_t inner = config.intermediate_size;
   const std::int64_t experts = config.num_local_experts;
-  const Shape shape = [&]() -> Shape {
+  Shape shape = [&]() -> Shape {
     switch (kind) {
       case ParameterKind::embedding:
       case ParameterKind::head:

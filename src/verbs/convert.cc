@@ -157,6 +157,7 @@ void write_side_files(const ConvertOptions& options, const Preparation& p, Outpu
 LossCounts write_weights(const ConvertOptions& options, const Preparation& p,
                          OutputFolder& folder) {
   std::vector<File> files;
+  files.reserve(p.source.folder.shards.size());
   for (const Shard& shard : p.source.folder.shards)
     files.push_back(File::open_for_reading(shard.path));
   const FileSource source(p.source.catalog, std::move(files));
