@@ -8,6 +8,7 @@
 #define HWY_TARGET_INCLUDE "dense/cast.cc"
 #include "hwy/foreach_target.h"  // IWYU pragma: keep
 //
+#include "dense/widen-inl.h"
 #include "hwy/highway.h"
 
 HWY_BEFORE_NAMESPACE();
@@ -78,17 +79,7 @@ HWY_INLINE V widen(F32, V bits) {
 }
 
 HWY_INLINE V widen(F16, V bits) {
-  const V magnitude = hn::And(bits, set(0x7FFF));
-  const V sign = hn::ShiftLeft<16>(hn::Xor(bits, magnitude));
-  const V shifted = hn::ShiftLeft<13>(magnitude);
-  // The exponents' biases differ by 112; infinity and NaN move on by as much again.
-  const V normal = hn::Add(shifted, set(112u << 23));
-  const V nonfinite = hn::Add(shifted, set(224u << 23));
-  // A subnormal is read as the mantissa of a number at 2^-14, which is then taken off.
-  const V subnormal =
-      as_bits(hn::Sub(as_float(hn::Add(shifted, set(113u << 23))), as_float(set(113u << 23))));
-  const V finite = hn::IfThenElse(less(magnitude, set(0x0400)), subnormal, normal);
-  return hn::Or(sign, hn::IfThenElse(less(magnitude, set(kInfinity16)), finite, nonfinite));
+  return mxferry::HWY_NAMESPACE::widen_half(D(), bits);
 }
 
 HWY_INLINE V narrow(F32, V bits, LaneLosses&) {

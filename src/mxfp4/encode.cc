@@ -1,0 +1,375 @@
+#include "mxfp4/encode.h"
+
+#include <algorithm>
+#include <bit>
+#include <cstring>
+
+#include "dense/targets.h"
+#include "mxfp4/encode_reference.h"
+#include "mxfp4/quant_table.h"
+#include "mxfp4/rows_ahead.h"
+
+#undef HWY_TARGET_INCLUDE
+#define HWY_TARGET_INCLUDE "mxfp4/encode.cc"
+#include "hwy/foreach_target.h"  // IWYU pragma: keep
+//
+#include "dense/widen-inl.h"
+#include "mxfp4/encode_tile-inl.h"
+#include "mxfp4/least_error-inl.h"
+
+HWY_BEFORE_NAMESPACE();
+namespace mxferry::mxfp4::HWY_NAMESPACE {
+
+#if HWY_TARGET == HWY_SCALAR
+
+EncodeCounts encode_here(const DenseView& dense, const EncodeOptions& options,
+                         const PackedTarget& target) {
+  return reference::encode(dense, options, target);
+}
+
+#else
+
+// A line is 32 elements that lie side by side in the source: those of one input for 32 rows, or of
+// one row for the 32 inputs of a block.
+inline constexpr std::size_t kLine = 32;
+static_assert(kLine == kEncodeRows && kLine == kBlockSize);
+
+inline constexpr std::size_t kLanes32 = 4 * kSlices;
+using V32 = hn::Vec<D32>;
+
+struct Bf16Line {
+  using Element = std::uint16_t;
+  using Exact = float;  // what adds its weights' errors exactly
+
+  static HWY_INLINE void patterns(const Element* in, std::uint16_t* out) {
+    std::memcpy(out, in, kLine * sizeof(Element));
+  }
+  static HWY_INLINE V32 load(const Element* in) {
+    const hn::Rebind<std::uint16_t, D32> d_half;
+    return hn::ShiftLeft<16>(hn::PromoteTo(D32(), hn::LoadU(d_half, in)));
+  }
+};
+
+// By way of FP32: its upper half, and whether the lower is zero.
+template <class Line>
+HWY_INLINE void sticky_patterns(const typename Line::Element* in, std::uint16_t* out) {
+  const D16 d16;
+  for (std::size_t i = 0; i < kLine; i += 2 * kLanes32) {
+    const V16 first = hn::BitCast(d16, Line::load(in + i));
+    const V16 second = hn::BitCast(d16, Line::load(in + i + kLanes32));
+    const V16 upper = hn::ConcatOdd(d16, second, first);
+    const V16 lower = hn::ConcatEven(d16, second, first);
+    hn::Store(hn::Or(upper, hn::Min(lower, set16(1))), d16, out + i);
+  }
+}
+
+struct F16Line {
+  using Element = std::uint16_t;
+  using Exact = double;
+
+  static HWY_INLINE void patterns(const Element* in, std::uint16_t* out) {
+    sticky_patterns<F16Line>(in, out);
+  }
+  static HWY_INLINE V32 load(const Element* in) {
+    const hn::Rebind<std::uint16_t, D32> d_half;
+    return widen_half(D32(), hn::PromoteTo(D32(), hn::LoadU(d_half, in)));
+  }
+};
+
+struct F32Line {
+  using Element = std::uint32_t;
+  using Exact = double;
+
+  static HWY_INLINE void patterns(const Element* in, std::uint16_t* out) {
+    sticky_patterns<F32Line>(in, out);
+  }
+  static HWY_INLINE V32 load(const Element* in) { return hn::LoadU(D32(), in); }
+};
+
+template <class Line>
+HWY_INLINE void magnitudes(const typename Line::Element* in, float* out) {
+  for (std::size_t i = 0; i < kLine; i += kLanes32) {
+    const V32 bits = hn::And(Line::load(in + i), hn::Set(D32(), 0x7FFFFFFFu));
+    hn::Store(bits, D32(), reinterpret_cast<std::uint32_t*>(out + i));
+  }
+}
+
+// Squares of 32 x 32.
+HWY_INLINE void transpose_square(const std::uint16_t (&in)[kLine][kLine],
+                                 std::uint16_t (&out)[kLine][kLine]) {
+  for (std::size_t row = 0; row < kLine; row += kEncodeStripRows) {
+    for (std::size_t column = 0; column < kLine; column += 8) {
+      V16 square[8];
+      for (std::size_t i = 0; i < 8; ++i) {
+        square[i] =
+            load_slices(D16(), in[row + i] + column, in[row + 8 * (kSlices - 1) + i] + column);
+      }
+      transpose_slices(D16(), square);
+      for (std::size_t i = 0; i < 8; ++i) hn::Store(square[i], D16(), out[column + i] + row);
+    }
+  }
+}
+
+inline void transpose_square(const float (&in)[kLine][kLine], float (&out)[kLine][kLine]) {
+  for (std::size_t row = 0; row < kLine; ++row) {
+    for (std::size_t column = 0; column < kLine; ++column) out[column][row] = in[row][column];
+  }
+}
+
+// The lines of one tile of a matrix.
+template <class Line>
+class Lines {
+ public:
+  using Element = typename Line::Element;
+
+  Lines(const DenseView& dense, std::size_t row, std::size_t column, std::size_t rows)
+      : transposed_(dense.order == Order::transposed),
+        stride_(dense.stride),
+        count_(transposed_ ? kLine : rows),
+        length_(transposed_ ? rows : kLine),
+        first_(reinterpret_cast<const Element*>(dense.data) +
+               (transposed_ ? column * stride_ + row : row * stride_ + column)) {}
+
+  // Whether lines are inputs, not rows.
+  bool transposed() const { return transposed_; }
+
+  // Calls visit(i, line) with 32 elements for every line; what the matrix does not have is zero.
+  template <class Visit>
+  HWY_INLINE void for_each(const Visit& visit) const {
+    Element padded[kLine] = {};
+    for (std::size_t i = 0; i < kLine; ++i) {
+      const Element* line = first_ + i * stride_;
+      if (i < count_ && length_ == kLine) {
+        visit(i, line);
+        continue;
+      }
+      if (i < count_) std::memcpy(padded, line, length_ * sizeof(Element));
+      if (i == count_) std::memset(padded, 0, sizeof(padded));
+      visit(i, static_cast<const Element*>(padded));
+    }
+  }
+
+ private:
+  bool transposed_;
+  std::size_t stride_;
+  std::size_t count_;
+  std::size_t length_;
+  const Element* first_;
+};
+
+template <class Line>
+HWY_INLINE void stage(const Lines<Line>& lines, StagedTile& tile) {
+  if (lines.transposed()) {
+    lines.for_each([&](std::size_t i, const auto* in) { Line::patterns(in, tile.weights[i]); });
+    return;
+  }
+  alignas(64) std::uint16_t rows[kLine][kLine];
+  lines.for_each([&](std::size_t i, const auto* in) { Line::patterns(in, rows[i]); });
+  transpose_square(rows, tile.weights);
+}
+
+template <class Line>
+void stage(const Lines<Line>& lines, ExactTile& tile) {
+  if (lines.transposed()) {
+    lines.for_each(
+        [&](std::size_t i, const auto* in) { magnitudes<Line>(in, tile.magnitudes[i]); });
+    return;
+  }
+  alignas(64) float rows[kLine][kLine];
+  lines.for_each([&](std::size_t i, const auto* in) { magnitudes<Line>(in, rows[i]); });
+  transpose_square(rows, tile.magnitudes);
+}
+
+// Quantizes a matrix tile by tile.
+template <class Line>
+class Encoder {
+ public:
+  Encoder(const DenseView& dense, const EncodeOptions& options, const PackedTarget& target)
+      : dense_(dense),
+        options_(options),
+        target_(target),
+        row_(reference::row_of(options)),
+        groups_(dense.columns / kBlockSize) {}
+
+  EncodeCounts run() {
+    Band band = band_at(0, 0);
+    ahead_ = requests_for(band);
+    while (!ahead_.done()) ahead_.request_line();
+    while (band.rows != 0) {
+      const Band next = after(band);
+      ahead_ = requests_for(next);
+      for (std::size_t row = 0; row < band.rows; row += kEncodeRows) {
+        for (std::size_t group = 0; group < band.groups; group += kTilesTogether) {
+          encode_tiles(band.row + row, band.group + group,
+                       std::min(kTilesTogether, band.groups - group));
+        }
+      }
+      band = next;
+    }
+    counts_.blocks = dense_.rows * groups_;
+    return counts_;
+  }
+
+ private:
+  // What is read at a time, so that the lines of the source are requested in long pieces: a few
+  // groups of many rows where it is transposed, else many groups of 32 rows. While one band is
+  // encoded the next is requested; both stay in the second-level cache.
+  struct Band {
+    std::size_t row = 0;
+    std::size_t group = 0;
+    std::size_t rows = 0;  // 0 after the last
+    std::size_t groups = 0;
+  };
+  static constexpr std::size_t kBandTiles = 64;
+
+  bool transposed() const { return dense_.order == Order::transposed; }
+
+  Band band_at(std::size_t row, std::size_t group) const {
+    const std::size_t most_groups = transposed() ? kTilesTogether : kBandTiles;
+    const std::size_t most_rows =
+        transposed() ? kBandTiles / kTilesTogether * kEncodeRows : kEncodeRows;
+    return {row, group, std::min(most_rows, dense_.rows - row),
+            std::min(most_groups, groups_ - group)};
+  }
+
+  // All groups of some rows, then the next rows.
+  Band after(const Band& band) const {
+    if (band.group + band.groups < groups_) return band_at(band.row, band.group + band.groups);
+    return band_at(band.row + band.rows, 0);
+  }
+
+  RowsAhead requests_for(const Band& band) const {
+    if (band.rows == 0) return {nullptr, 0, 0, 0};
+    const std::size_t size = sizeof(typename Line::Element);
+    const std::size_t columns = band.groups * kBlockSize;
+    const std::size_t column = band.group * kBlockSize;
+    const std::size_t first =
+        transposed() ? column * dense_.stride + band.row : band.row * dense_.stride + column;
+    return {reinterpret_cast<const std::uint8_t*>(dense_.data) + first * size, dense_.stride * size,
+            (transposed() ? band.rows : columns) * size, transposed() ? columns : band.rows};
+  }
+
+  // `count` groups of up to 32 rows.
+  void encode_tiles(std::size_t row, std::size_t group, std::size_t count) {
+    const std::size_t rows = std::min(kEncodeRows, dense_.rows - row);
+    EncodedRows encoded;
+    TileOutcome outcomes[kTilesTogether];
+    for (std::size_t i = 0; i < count; ++i) {
+      encode_tile(row, group + i, i, encoded, outcomes[i]);
+    }
+    std::uint8_t* blocks = target_.blocks + row * target_.block_row_bytes + group * kBlockBytes;
+    std::uint8_t* scales = target_.scales + row * target_.scale_row_bytes + group;
+    for (std::size_t i = 0; i < rows; ++i) {
+      copy(encoded.blocks[i], blocks + i * target_.block_row_bytes, count * kBlockBytes);
+      copy(encoded.scales[i], scales + i * target_.scale_row_bytes, count);
+    }
+    for (std::size_t i = 0; i < count; ++i) settle(outcomes[i], row, rows, group + i);
+  }
+
+  // Whole rows, the usual case, are a few instructions.
+  template <std::size_t kCount>
+  static HWY_INLINE void copy(const std::uint8_t (&from)[kCount], std::uint8_t* to,
+                              std::size_t count) {
+    if (count == kCount) {
+      std::memcpy(to, from, kCount);
+    } else {
+      std::memcpy(to, from, count);
+    }
+  }
+
+  HWY_INLINE void encode_tile(std::size_t row, std::size_t group, std::size_t place,
+                              EncodedRows& encoded, TileOutcome& outcome) {
+    const std::size_t rows = std::min(kEncodeRows, dense_.rows - row);
+    const Lines<Line> lines(dense_, row, group * kBlockSize, rows);
+    stage(lines, staged_);
+    const bool chooses = row_.scale == ScaleRule::least_error;
+    if (chooses) stage(lines, exact_);
+    alignas(64) std::uint16_t reference[kEncodeRows] = {};
+    const bool has_reference = options_.reference_scales != nullptr;
+    if (has_reference) load_reference(row, rows, group, reference);
+    constexpr std::size_t kTileLines = sizeof(typename Line::Element) * kLine * kLine / 64;
+    constexpr std::size_t kStripLines = kTileLines * kEncodeStripRows / kEncodeRows;
+    for (std::size_t strip = 0; strip < kEncodeRows; strip += kEncodeStripRows) {
+      alignas(64) std::uint16_t best[kEncodeStripRows];
+      if (chooses) least_error_scales<typename Line::Exact>(staged_, exact_, strip, row_, best);
+      encode_strip(staged_, strip, row_, chooses ? best : nullptr,
+                   has_reference ? reference + strip : nullptr, ahead_, kStripLines, place, encoded,
+                   outcome);
+    }
+  }
+
+  void load_reference(std::size_t row, std::size_t rows, std::size_t group,
+                      std::uint16_t* reference) const {
+    const std::uint8_t* scales =
+        options_.reference_scales + row * options_.reference_row_bytes + group;
+    for (std::size_t i = 0; i < rows; ++i) reference[i] = scales[i * options_.reference_row_bytes];
+  }
+
+  // Counts what became of a tile, and encodes what the kernel left out.
+  HWY_INLINE void settle(const TileOutcome& outcome, std::size_t row, std::size_t rows,
+                         std::size_t group) {
+    const RowBits there = rows == kEncodeRows ? ~RowBits{0} : (RowBits{1} << rows) - 1;
+    for (RowBits tiny = outcome.tiny & there; tiny != 0; tiny &= tiny - 1) {
+      encode_tiny(row + static_cast<std::size_t>(std::countr_zero(tiny)), group);
+    }
+    const RowBits counted = there & ~outcome.tiny;
+    counts_.kept += static_cast<std::uint64_t>(std::popcount(outcome.kept & counted));
+    counts_.saturated += static_cast<std::uint64_t>(std::popcount(outcome.saturated & counted));
+    counts_.suspicious |= (outcome.suspicious & there) != 0;
+  }
+
+  void encode_tiny(std::size_t row, std::size_t group) {
+    DenseView block = dense_;
+    const std::size_t column = group * kBlockSize;
+    const std::size_t first =
+        transposed() ? column * dense_.stride + row : row * dense_.stride + column;
+    block.data += first * sizeof(typename Line::Element);
+    block.rows = 1;
+    block.columns = kBlockSize;
+    EncodeOptions options = options_;
+    if (options.reference_scales != nullptr) {
+      options.reference_scales += row * options.reference_row_bytes + group;
+    }
+    PackedTarget target = target_;
+    target.blocks += row * target.block_row_bytes + group * kBlockBytes;
+    target.scales += row * target.scale_row_bytes + group;
+    const EncodeCounts counts = reference::encode(block, options, target);
+    counts_.kept += counts.kept;
+    counts_.saturated += counts.saturated;
+  }
+
+  const DenseView& dense_;
+  const EncodeOptions& options_;
+  const PackedTarget& target_;
+  const QuantRow row_;
+  const std::size_t groups_;
+  EncodeCounts counts_;
+  RowsAhead ahead_{nullptr, 0, 0, 0};
+  StagedTile staged_;
+  ExactTile exact_;
+};
+
+EncodeCounts encode_here(const DenseView& dense, const EncodeOptions& options,
+                         const PackedTarget& target) {
+  if (dense.dtype == DType::BF16) return Encoder<Bf16Line>(dense, options, target).run();
+  if (dense.dtype == DType::F16) return Encoder<F16Line>(dense, options, target).run();
+  return Encoder<F32Line>(dense, options, target).run();
+}
+
+#endif
+
+}  // namespace mxferry::mxfp4::HWY_NAMESPACE
+HWY_AFTER_NAMESPACE();
+
+#if HWY_ONCE
+namespace mxferry::mxfp4 {
+
+HWY_EXPORT(encode_here);
+
+EncodeCounts encode(const DenseView& dense, const EncodeOptions& options,
+                    const PackedTarget& target) noexcept {
+  return HWY_DYNAMIC_DISPATCH(encode_here)(dense, options, target);
+}
+
+}  // namespace mxferry::mxfp4
+#endif  // HWY_ONCE

@@ -1,0 +1,95 @@
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <optional>
+
+#include "mxferry/dtype.h"
+#include "mxferry/quant_mode.h"
+#include "mxfp4/decode.h"
+
+namespace mxferry::mxfp4 {
+
+// Dense weights in memory: weight (row, column) is element row * stride + column of `data`, or
+// element column * stride + row where `order` is transposed. `columns`, the input dimension, is a
+// multiple of 32. `dtype` is BF16, F16 or F32; no alignment is needed.
+struct DenseView {
+  const std::byte* data = nullptr;
+  DType dtype = DType::BF16;
+  Order order = Order::rows;
+  std::size_t stride = 0;  // in elements
+  std::size_t rows = 0;
+  std::size_t columns = 0;
+};
+
+// Where packed weights go; as PackedView, whose rows and groups follow from the dense ones.
+struct PackedTarget {
+  std::uint8_t* blocks = nullptr;
+  std::size_t block_row_bytes = 0;
+  std::uint8_t* scales = nullptr;
+  std::size_t scale_row_bytes = 0;
+};
+
+struct EncodeOptions {
+  QuantMode mode = QuantMode::gptoss;
+  // The scales of a packed checkpoint of the same model, laid out as the target's; may be null. A
+  // block whose weights are all FP4_VALUES * its reference scale keeps that scale, whatever the
+  // mode: what was not changed since it was decoded gets its bytes back.
+  const std::uint8_t* reference_scales = nullptr;
+  std::size_t reference_row_bytes = 0;
+  // No scale above 252, under which all codes are finite: infinite weights saturate.
+  bool saturate_nonfinite = false;
+};
+
+struct EncodeCounts {
+  std::uint64_t blocks = 0;
+  std::uint64_t kept = 0;       // have the reference's scale
+  std::uint64_t saturated = 0;  // have a weight beyond 6 * scale
+  // Some weight is not finite or too large for MXFP4: find_unencodable() tells.
+  bool suspicious = false;
+
+  EncodeCounts& operator+=(const EncodeCounts& other) noexcept {
+    blocks += other.blocks;
+    kept += other.kept;
+    saturated += other.saturated;
+    suspicious |= other.suspicious;
+    return *this;
+  }
+};
+
+// Quantizes. Never reads or writes outside the views. Weights that are not finite become +-6, with
+// whatever scale.
+EncodeCounts encode(const DenseView& dense, const EncodeOptions& options,
+                    const PackedTarget& target) noexcept;
+
+// A weight that `options` does not let encode() represent: NaN; infinite, unless
+// saturate_nonfinite; or so large that its block would decode to infinity.
+struct Unencodable {
+  std::size_t row = 0;
+  std::size_t column = 0;
+  double value = 0;
+};
+std::optional<Unencodable> find_unencodable(const DenseView& dense,
+                                            const EncodeOptions& options) noexcept;
+
+// Whole tensors in memory, without gaps: [experts, rows, columns], or [experts, columns, rows]
+// where `order` is transposed, to PackedTensorView's arrays, on `threads` threads.
+struct DenseTensorView {
+  const std::byte* data = nullptr;
+  DType dtype = DType::BF16;
+  Order order = Order::rows;
+  std::size_t experts = 0;
+  std::size_t rows = 0;
+  std::size_t columns = 0;
+};
+
+// The matrix of one expert.
+DenseView expert_of(const DenseTensorView& tensor, std::size_t expert) noexcept;
+
+// `reference_scales` [experts, rows, columns / 32], or null. Throws only what starting threads
+// throws.
+EncodeCounts encode_tensor(const DenseTensorView& tensor, QuantMode mode,
+                           const std::uint8_t* reference_scales, std::uint8_t* blocks,
+                           std::uint8_t* scales, int threads);
+
+}  // namespace mxferry::mxfp4

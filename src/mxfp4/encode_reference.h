@@ -1,0 +1,40 @@
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <optional>
+
+#include "mxfp4/encode.h"
+#include "mxfp4/quant_table.h"
+
+// Quantizing, one block at a time in double precision, where everything is exact and nothing is
+// shared with the kernels: the truth that they are tested against, and what encodes the blocks that
+// they leave out.
+namespace mxferry::mxfp4::reference {
+
+// The options' row of the table, with no scale above 252 where they say so.
+QuantRow row_of(const EncodeOptions& options) noexcept;
+
+// The weight (row, column), exactly.
+double weight_at(const DenseView& dense, std::size_t row, std::size_t column) noexcept;
+
+// The scale of a block with this largest magnitude; for ScaleRule::least_error that of `fit`.
+std::uint8_t scale_of(double largest, ScaleRule rule, const QuantRow& row) noexcept;
+
+// The code of a weight under a scale below 255: nearest, ties to even, saturating.
+int code_of(double weight, std::uint8_t scale) noexcept;
+
+struct Block {
+  std::uint8_t scale = 0;
+  bool kept = false;
+  bool saturated = false;
+};
+// Quantizes 32 weights into 16 bytes.
+Block encode_block(const double* weights, const QuantRow& row,
+                   std::optional<std::uint8_t> reference_scale, std::uint8_t* block) noexcept;
+
+// As mxfp4::encode().
+EncodeCounts encode(const DenseView& dense, const EncodeOptions& options,
+                    const PackedTarget& target) noexcept;
+
+}  // namespace mxferry::mxfp4::reference

@@ -1,0 +1,254 @@
+// Quantizes a tile: one block of each of 32 rows, rows as the lanes of vectors. Included once per
+// target.
+
+#include <algorithm>
+#include <cstddef>
+#include <cstdint>
+
+#include "dense/slices-inl.h"
+#include "hwy/highway.h"
+#include "mxferry/mxfp4.h"
+#include "mxfp4/quant_table.h"
+#include "mxfp4/rows_ahead.h"
+
+#if defined(MXFERRY_MXFP4_ENCODE_TILE_INL_H) == defined(HWY_TARGET_TOGGLE)
+#ifdef MXFERRY_MXFP4_ENCODE_TILE_INL_H
+#undef MXFERRY_MXFP4_ENCODE_TILE_INL_H
+#else
+#define MXFERRY_MXFP4_ENCODE_TILE_INL_H
+#endif
+
+#if HWY_TARGET != HWY_SCALAR
+
+HWY_BEFORE_NAMESPACE();
+namespace mxferry::mxfp4::HWY_NAMESPACE {
+
+using namespace mxferry::HWY_NAMESPACE;  // slices-inl.h
+
+inline constexpr std::size_t kEncodeRows = 32;
+inline constexpr std::size_t kEncodeStripRows = 8 * kSlices;
+
+// The weights of a tile as 16-bit patterns: BF16, the lowest bit set where the source had more bits
+// that are not zero. All that quantizing asks is how weights compare with numbers of few bits, and
+// that such a "sticky" bit answers exactly.
+struct StagedTile {
+  alignas(64) std::uint16_t weights[kBlockSize][kEncodeRows];
+};
+
+// A bit for each row of a tile.
+using RowBits = std::uint32_t;
+
+// Tiles that lie side by side are collected, so that every row of the target gets a whole cache
+// line at a time.
+inline constexpr std::size_t kTilesTogether = 4;
+inline constexpr std::size_t kBytesTogether = kTilesTogether * kBlockBytes;
+struct EncodedRows {
+  alignas(64) std::uint8_t blocks[kEncodeRows][kBytesTogether];
+  std::uint8_t scales[kEncodeRows][kTilesTogether];
+};
+
+struct TileOutcome {
+  RowBits kept = 0;        // under the reference's scale
+  RowBits saturated = 0;   // some weight is beyond 6 * scale
+  RowBits suspicious = 0;  // some weight is not finite, or beyond 1.75 * 2^127
+  RowBits tiny = 0;        // not encoded: its weights are too small for the arithmetic here
+};
+
+// The scale below which a quarter of it need not be a normal BF16 number.
+inline constexpr std::uint8_t kLeastVectorScale = 3;
+inline constexpr std::uint16_t kMagnitude = 0x7FFF;
+inline constexpr int kMantissaBits = 7;  // of BF16
+
+// Patterns are compared as differences from a quarter of the scale, so that the exponent field of a
+// difference is 0 for weights of [0.25, 0.5) * scale, 4 for [4, 8) * scale. Differences of
+// magnitudes that are exactly a value of E2M1:
+//   0.5: 0x080   1: 0x100   1.5: 0x140   2: 0x180   3: 0x1C0   4: 0x200   6: 0x240
+inline constexpr std::uint16_t kDifferenceOfHalf = 0x080;
+inline constexpr std::uint16_t kDifferenceOfThreeQuarters = 0x0C0;
+inline constexpr std::uint16_t kDifferenceOfSix = 0x240;
+
+HWY_INLINE V16 set16(std::uint16_t value) {
+  return hn::Set(D16(), value);
+}
+
+HWY_INLINE V16 quarter_of(V16 scales) {
+  return hn::ShiftLeft<kMantissaBits>(hn::SaturatedSub(scales, set16(2)));
+}
+
+template <class Mask>
+HWY_INLINE RowBits row_bits(Mask mask) {
+  std::uint8_t bytes[8] = {};
+  hn::StoreMaskBits(D16(), mask, bytes);
+  return static_cast<RowBits>(bytes[0]) | static_cast<RowBits>(bytes[1]) << 8;
+}
+
+// What must be added to a maximum so that its exponent field is the scale's plus 2.
+HWY_INLINE std::uint16_t round_up(ScaleRule rule) {
+  switch (rule) {
+    case ScaleRule::floor:
+      return 0;
+    case ScaleRule::even:
+      return 0x20;
+    default:
+      return 0x3F;
+  }
+}
+
+HWY_INLINE V16 scales_of(V16 maxima, ScaleRule rule, const QuantRow& row) {
+  const V16 exponents = hn::ShiftRight<kMantissaBits>(hn::Add(maxima, set16(round_up(rule))));
+  const V16 scales = hn::SaturatedSub(exponents, set16(2));
+  return hn::Max(hn::Min(scales, set16(row.most_scale)), set16(row.least_scale));
+}
+
+// Two inputs of the same rows as one vector: the first in the low byte of every lane.
+HWY_INLINE V16 interleave(V16 low, V16 high) {
+  return hn::Or(low, hn::ShiftLeft<8>(high));
+}
+
+// The magnitudes' codes, of pairs of inputs as interleave() has them. With RNE, bit 6 of a
+// difference says whether the tie below it goes up. After that, codes begin at the multiples 1, 7,
+// 10, 12, 14, 16 and 18 of 32.
+HWY_INLINE V8 codes_of(V16 low, V16 high) {
+  const auto steps = [](V16 difference) {
+    const V16 odd = hn::And(hn::ShiftRight<6>(difference), set16(1));
+    return hn::ShiftRight<5>(hn::Add(hn::Add(difference, set16(31)), odd));
+  };
+  constexpr std::uint16_t kMostDifference = 0x3FF;  // its step fits a byte
+  const D8 d8;
+  const V16 most = set16(kMostDifference);
+  const V8 step =
+      hn::BitCast(d8, interleave(steps(hn::Min(low, most)), steps(hn::Min(high, most))));
+  alignas(16) static constexpr std::uint8_t kCodes[16] = {1, 1, 1, 1, 2, 2, 2, 3,
+                                                          3, 4, 4, 5, 5, 6, 6, 7};
+  const V8 index = hn::Min(hn::SaturatedSub(step, hn::Set(d8, 3)), hn::Set(d8, 15));
+  // Step 0 alone is code 0.
+  return hn::Min(step, hn::TableLookupBytes(hn::LoadDup128(d8, kCodes), index));
+}
+
+// One strip of a tile: as many rows as a vector of patterns has lanes.
+class Strip {
+ public:
+  HWY_INLINE Strip(const StagedTile& tile, std::size_t first_row)
+      : weights_(tile.weights[0] + first_row) {
+    maxima_ = hn::Zero(D16());
+    for (std::size_t i = 0; i < kBlockSize; ++i) maxima_ = hn::Max(maxima_, magnitude(i));
+  }
+
+  HWY_INLINE V16 maxima() const { return maxima_; }
+  HWY_INLINE V16 weight(std::size_t input) const {
+    return hn::Load(D16(), weights_ + input * kEncodeRows);
+  }
+  HWY_INLINE V16 magnitude(std::size_t input) const {
+    return hn::And(weight(input), set16(kMagnitude));
+  }
+
+  // Rows all of whose weights are values of E2M1 times the scale, which is at least
+  // kLeastVectorScale.
+  HWY_INLINE hn::Mask<D16> exact_under(V16 scales) const {
+    const V16 quarter = quarter_of(scales);
+    V16 wrong = hn::Zero(D16());
+    for (std::size_t i = 0; i < kBlockSize; ++i) {
+      const V16 bits = magnitude(i);
+      const V16 difference = hn::SaturatedSub(bits, quarter);
+      const V16 below = hn::SaturatedSub(set16(kDifferenceOfHalf), difference);
+      const V16 above = hn::SaturatedSub(difference, set16(kDifferenceOfSix));
+      const V16 between = hn::And(difference, set16(0x3F));
+      const V16 hole =
+          hn::VecFromMask(D16(), hn::Eq(difference, set16(kDifferenceOfThreeQuarters)));
+      const V16 is_wrong = hn::Or(hn::Or(below, above), hn::Or(between, hole));
+      wrong = hn::Or(wrong, hn::IfThenZeroElse(hn::Eq(bits, hn::Zero(D16())), is_wrong));
+    }
+    return hn::Eq(wrong, hn::Zero(D16()));
+  }
+
+  // The strip's blocks under these scales, kBytesTogether apart. Lanes with smaller scales get
+  // nonsense, but for rows of zeros. Requests `lines` lines that will be read later, spread over
+  // the work: in one burst they would wait for each other.
+  HWY_INLINE void quantize(V16 scales, std::uint8_t* blocks, RowsAhead& ahead,
+                           std::size_t lines) const {
+    const V16 quarter = quarter_of(scales);
+    V16 pairs[8];
+    for (std::size_t i = 0; i < 8; ++i) {
+      for (std::size_t line = 0; line < lines; line += 8) ahead.request_line();
+      const V16 first = block_byte(4 * i, quarter);
+      pairs[i] = interleave(first, block_byte(4 * i + 2, quarter));
+    }
+    transpose_slices(D16(), pairs);
+    for (std::size_t i = 0; i < 8; ++i) {
+      const hn::Half<D8> half;
+      const V8 rows = hn::BitCast(D8(), pairs[i]);
+      if constexpr (kSlices == 2) {
+        hn::StoreU(hn::LowerHalf(half, rows), half, blocks + i * kBytesTogether);
+        hn::StoreU(hn::UpperHalf(half, rows), half, blocks + (8 + i) * kBytesTogether);
+      } else {
+        hn::StoreU(rows, D8(), blocks + i * kBytesTogether);
+      }
+    }
+  }
+
+ private:
+  // The byte of every row that holds the inputs `input` and `input` + 1, in 16 bits.
+  HWY_INLINE V16 block_byte(std::size_t input, V16 quarter) const {
+    const V16 low = weight(input);
+    const V16 high = weight(input + 1);
+    const V16 mask = set16(kMagnitude);
+    const V16 codes = hn::BitCast(D16(), codes_of(hn::SaturatedSub(hn::And(low, mask), quarter),
+                                                  hn::SaturatedSub(hn::And(high, mask), quarter)));
+    const V16 low_sign = hn::And(hn::ShiftRight<12>(low), set16(0x08));
+    const V16 high_sign = hn::And(hn::ShiftRight<8>(high), set16(0x80));
+    const V16 low_code = hn::And(codes, set16(0x07));
+    return hn::Or(hn::Or(low_code, hn::ShiftRight<4>(hn::AndNot(set16(0xFF), codes))),
+                  hn::Or(low_sign, high_sign));
+  }
+
+  const std::uint16_t* weights_;
+  V16 maxima_;
+};
+
+// Encodes the rows of one strip. `best` holds the scales of ScaleRule::least_error and is null for
+// the other rules; `reference` those of the reference, or null. Requests lines_ahead lines.
+// `place` is the tile's among those that are collected.
+inline void encode_strip(const StagedTile& tile, std::size_t first_row, const QuantRow& row,
+                         const std::uint16_t* best, const std::uint16_t* reference,
+                         RowsAhead& ahead, std::size_t lines_ahead, std::size_t place,
+                         EncodedRows& out, TileOutcome& outcome) {
+  const D16 d16;
+  const Strip strip(tile, first_row);
+  const V16 maxima = strip.maxima();
+  const auto is_zero = hn::Eq(maxima, hn::Zero(d16));
+  V16 scales = best != nullptr ? hn::LoadU(d16, best) : scales_of(maxima, row.scale, row);
+  scales = hn::IfThenElse(is_zero, set16(row.zero_block), scales);
+  // Unsigned comparisons by saturation: older instruction sets lack them.
+  const auto less = [&](V16 a, V16 b) { return hn::Ne(hn::SaturatedSub(b, a), hn::Zero(d16)); };
+  const V16 least = set16(kLeastVectorScale);
+  auto is_small = less(scales, least);
+  auto is_kept = hn::Ne(maxima, maxima);
+  if (reference != nullptr) {
+    const V16 wanted = hn::LoadU(d16, reference);
+    const auto is_number = hn::Ne(wanted, set16(255));
+    const auto small_reference = less(wanted, least);
+    is_kept =
+        hn::And(is_number, hn::Or(is_zero, hn::AndNot(small_reference, strip.exact_under(wanted))));
+    scales = hn::IfThenElse(is_kept, wanted, scales);
+    is_small = hn::AndNot(is_kept, hn::Or(is_small, small_reference));
+  }
+  strip.quantize(scales, out.blocks[first_row] + place * kBlockBytes, ahead, lines_ahead);
+  alignas(64) std::uint16_t stored[kEncodeStripRows];
+  hn::Store(scales, d16, stored);
+  for (std::size_t i = 0; i < kEncodeStripRows; ++i) {
+    out.scales[first_row + i][place] = static_cast<std::uint8_t>(stored[i]);
+  }
+  const V16 beyond =
+      hn::SaturatedSub(hn::SaturatedSub(maxima, quarter_of(scales)), set16(kDifferenceOfSix));
+  constexpr std::uint16_t kFirstSuspicious = 0x7F60;  // 1.75 * 2^127
+  outcome.saturated |= row_bits(hn::Ne(beyond, hn::Zero(d16))) << first_row;
+  outcome.kept |= row_bits(is_kept) << first_row;
+  outcome.suspicious |= row_bits(less(set16(kFirstSuspicious - 1), maxima)) << first_row;
+  outcome.tiny |= row_bits(hn::AndNot(is_zero, is_small)) << first_row;
+}
+
+}  // namespace mxferry::mxfp4::HWY_NAMESPACE
+HWY_AFTER_NAMESPACE();
+
+#endif  // HWY_TARGET != HWY_SCALAR
+#endif  // include guard

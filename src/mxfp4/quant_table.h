@@ -1,0 +1,40 @@
+#pragma once
+
+#include <cstdint>
+#include <span>
+#include <string_view>
+
+#include "mxferry/quant_mode.h"
+
+namespace mxferry::mxfp4 {
+
+// How the scale follows from the largest magnitude of a block, max = m * 2^k with 1 <= m < 2.
+enum class ScaleRule : std::uint8_t {
+  fit,          // 2^(k - 2), twice that where m > 1.5: nothing is beyond 6 times the scale
+  floor,        // 2^(k - 2)
+  even,         // 2^(k - 2), twice that where m >= 1.75
+  least_error,  // of floor's and fit's the one with less squared error, fit's where they tie
+};
+
+// How a weight between two values of E2M1 is rounded.
+enum class Rounding : std::uint8_t { nearest_even };
+
+// What sign a zero gets, and a weight that rounds to zero.
+enum class ZeroSign : std::uint8_t { kept };
+
+// One public way to quantize, with everything in which such ways differ.
+struct QuantRow {
+  QuantMode mode = QuantMode::gptoss;
+  std::string_view name;
+  ScaleRule scale = ScaleRule::fit;
+  Rounding rounding = Rounding::nearest_even;
+  ZeroSign zero_sign = ZeroSign::kept;
+  std::uint8_t zero_block = 0;  // the scale of a block of zeros
+  std::uint8_t least_scale = 0;
+  std::uint8_t most_scale = 0;
+};
+
+std::span<const QuantRow> quant_rows() noexcept;
+const QuantRow& quant_row(QuantMode mode) noexcept;
+
+}  // namespace mxferry::mxfp4
