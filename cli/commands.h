@@ -18,9 +18,12 @@ struct Chosen {
 void add_convert_command(CLI::App& app, Chosen& chosen);
 void add_inspect_command(CLI::App& app, Chosen& chosen);
 void add_sample_command(CLI::App& app, Chosen& chosen);
+void add_verify_command(CLI::App& app, Chosen& chosen);
 
 // Options that several commands share.
 void add_output_options(CLI::App& command, Chosen& chosen);
+void add_size_option(CLI::App& command, const std::string& name, std::uint64_t& size,
+                     const std::string& help);
 
 // An option whose value is one of the names that parse() knows; `names` for the help and the error.
 template <typename T, typename Parse>

@@ -6,10 +6,9 @@
 #include <string>
 
 #include "commands.h"
+#include "long_run.h"
 #include "mxferry/convert.h"
 #include "mxferry/error.h"
-#include "progress.h"
-#include "signals.h"
 #include "size.h"
 
 namespace mxferry::cli {
@@ -24,6 +23,10 @@ constexpr const char* kExamples = R"(Examples:
       names and dtype for NeMo AutoModel with Transformer Engine
   mxferry convert gpt-oss-20b/original out --to hf --dtype mxfp4
       OpenAI's layout to Hugging Face's, blocks untouched
+  mxferry convert finetuned out --to hf --dtype mxfp4 --verify
+      BF16 back to MXFP4, read back and compared
+  mxferry convert finetuned out --to hf --dtype mxfp4 --reference gpt-oss-20b
+      blocks that training left alone get the bytes that they had
   mxferry convert gpt-oss-120b out --to nemo --dry-run
       what would be done, and whether memory and disk suffice
 
@@ -131,6 +134,38 @@ void print_plan(const ConvertPlan& plan, const Arguments& arguments) {
   fmt::print("Nothing was converted (--dry-run).\n");
 }
 
+void print_quantized(const ConvertReport& report, const Arguments& arguments) {
+  QuantizedTensor sum;
+  for (const QuantizedTensor& tensor : report.quantized) {
+    sum.block_count += tensor.block_count;
+    sum.kept += tensor.kept;
+    sum.saturated += tensor.saturated;
+  }
+  if (sum.block_count == 0) return;
+  const auto share = [&](std::uint64_t count) {
+    return 100 * static_cast<double>(count) / static_cast<double>(sum.block_count);
+  };
+  fmt::print("  {} blocks quantized ({}): {} saturated ({:.2f} %)\n", grouped(sum.block_count),
+             name(arguments.options.quant_mode), grouped(sum.saturated), share(sum.saturated));
+  if (arguments.options.reference.empty()) return;
+  fmt::print("  {} blocks kept as the reference has them ({:.2f} %)\n", grouped(sum.kept),
+             share(sum.kept));
+}
+
+void print_proof(const ConvertReport& report) {
+  if (!report.verified) return;
+  fmt::print("  verified: every byte was read back and is what this conversion defines\n");
+  if (!report.loss) return;
+  const Difference& loss = *report.loss;
+  if (loss.different == 0) {
+    fmt::print("  no value was lost\n");
+    return;
+  }
+  fmt::print("  lost: {} of {} weights changed, SQNR {:.1f} dB, largest error {:.3g}\n",
+             grouped(loss.different), grouped(loss.weights), loss.sqnr_db(),
+             loss.max_absolute_error);
+}
+
 void print_summary(const ConvertReport& report, const Arguments& arguments) {
   const ConvertPlan& plan = report.plan;
   print_headline(plan, arguments);
@@ -140,12 +175,36 @@ void print_summary(const ConvertReport& report, const Arguments& arguments) {
     fmt::print("  {} value(s) underflowed, {} of them to zero\n", report.underflows,
                report.flushed);
   }
+  print_quantized(report, arguments);
+  print_proof(report);
   print_excluded(plan);
   print_notes(plan);
   fmt::print("Done in {:.2f} s: {:.2f} GB/s written, {} thread(s), peak memory {}.\n",
              report.seconds,
              static_cast<double>(plan.bytes_out) / std::max(report.seconds, 1e-9) / 1e9,
              plan.threads, human_bytes(peak_memory()));
+}
+
+Json report_json(const ConvertReport& report) {
+  Json quantized = Json::array();
+  for (const QuantizedTensor& tensor : report.quantized) {
+    quantized.push_back({{"tensor", tensor.blocks},
+                         {"blocks", tensor.block_count},
+                         {"kept", tensor.kept},
+                         {"saturated", tensor.saturated}});
+  }
+  Json json = {{"ok", true},
+               {"dry_run", false},
+               {"plan", plan_json(report.plan, false)},
+               {"seconds", report.seconds},
+               {"bytes_per_second", static_cast<double>(report.plan.bytes_out) / report.seconds},
+               {"peak_memory", peak_memory()},
+               {"underflows", report.underflows},
+               {"flushed_to_zero", report.flushed},
+               {"quantized", quantized},
+               {"verified", report.verified}};
+  if (report.loss) json["loss"] = to_json(*report.loss);
+  return json;
 }
 
 int run(Arguments& arguments, const OutputOptions& output) {
@@ -160,48 +219,22 @@ int run(Arguments& arguments, const OutputOptions& output) {
     }
     return kDone;
   }
-  const SignalStop signals;
-  ProgressBar bar(output.quiet);
-  options.stop = signals.token();
-  options.progress = [&](const ConvertProgress& progress) {
-    bar.update(progress.bytes_done, progress.bytes_total);
+  ConvertReport report;
+  const auto work = [&](const LongRun& long_run) {
+    options.stop = long_run.stop;
+    options.progress = long_run.progress;
+    report = convert(options);
   };
-  try {
-    const ConvertReport report = convert(options);
-    bar.clear();
+  return run_long("convert", output, work, [&] {
     if (output.json) {
-      print_json("convert",
-                 {{"ok", true},
-                  {"dry_run", false},
-                  {"plan", plan_json(report.plan, false)},
-                  {"seconds", report.seconds},
-                  {"bytes_per_second", static_cast<double>(report.plan.bytes_out) / report.seconds},
-                  {"peak_memory", peak_memory()},
-                  {"underflows", report.underflows},
-                  {"flushed_to_zero", report.flushed}});
+      print_json("convert", report_json(report));
     } else if (output.quiet) {
       print_notes(report.plan);
     } else {
       print_summary(report, arguments);
     }
     return kDone;
-  } catch (const Error& error) {
-    bar.clear();
-    if (error.code() != ErrorCode::cancelled) throw;
-    print_error("convert", error, output);
-    return 128 + signals.signal();
-  }
-}
-
-void add_size_option(CLI::App& command, const std::string& name, std::uint64_t& size,
-                     const std::string& help) {
-  const auto assign = [&size, name](const std::string& text) {
-    const std::optional<std::uint64_t> parsed = parse_size(text);
-    if (!parsed)
-      throw CLI::ValidationError(name, "must be a size such as 500MB or 2GiB, not '" + text + "'");
-    size = *parsed;
-  };
-  command.add_option_function<std::string>(name, assign, help)->type_name("SIZE");
+  });
 }
 
 }  // namespace
@@ -233,6 +266,16 @@ void add_convert_command(CLI::App& app, Chosen& chosen) {
       ->add_option("--exclude", o.exclude,
                    "Leave out tensors whose new name matches\n(re.match of Python)")
       ->type_name("REGEX");
+  add_name_option(*command, "--quant-mode", o.quant_mode, parse_quant_mode, "gptoss|ocp|even|best",
+                  "How blocks get their scales [gptoss]");
+  command
+      ->add_option(
+          "--reference", o.reference,
+          "MXFP4 checkpoint of the same model: blocks that\nare exact under its scales keep them")
+      ->type_name("DIR");
+  add_name_option(
+      *command, "--orientation", o.orientation, parse_axis_order, "out_in|in_out",
+      "How square dense expert weights of SRC lie\n[as their sibling, else as the weights tell]");
   add_size_option(*command, "--max-shard-size", o.max_shard_size, "Data in one file [5GB]");
   command->add_option("--threads", o.threads, "Threads [all available]")
       ->type_name("N")
@@ -240,7 +283,10 @@ void add_convert_command(CLI::App& app, Chosen& chosen) {
   add_size_option(*command, "--max-memory", o.max_memory, "Memory that may be used [1GiB]");
   command->add_flag("--no-sync", arguments->no_sync,
                     "Do not wait for the disk: for scratch folders");
-  command->add_flag("--allow-nonfinite", o.allow_nonfinite, "Keep blocks that are infinite or NaN");
+  command->add_flag("--verify", o.verify, "Read back what was written, and prove it");
+  command->add_flag(
+      "--allow-nonfinite", o.allow_nonfinite,
+      "Keep blocks that are infinite or NaN; quantize\ninfinity to the largest number");
   command->add_flag("--dry-run", arguments->dry_run, "Show the plan, convert nothing");
   command->add_flag("--force", o.force, "Replace a checkpoint at DST");
   add_output_options(*command, chosen);

@@ -14,6 +14,7 @@
 #include "mxferry/error.h"
 #include "mxferry/mxfp4.h"
 #include "mxferry/version.h"
+#include "size.h"
 #include "streams.h"
 
 namespace mxferry::cli {
@@ -22,6 +23,7 @@ namespace {
 constexpr const char* kExamples = R"(Examples:
   mxferry convert openai/gpt-oss-20b out --to nemo
   mxferry inspect out
+  mxferry verify gpt-oss-20b out
   mxferry sample tiny-gpt-oss
 
 `mxferry COMMAND --help` explains each command.)";
@@ -69,6 +71,7 @@ int main(int argc, char** argv) {
   add_convert_command(app, chosen);
   add_inspect_command(app, chosen);
   add_sample_command(app, chosen);
+  add_verify_command(app, chosen);
   try {
     app.parse(argc, argv);
   } catch (const CLI::Success& success) {
@@ -99,6 +102,17 @@ int main_with_streams(int argc, char** argv) {
 }
 
 }  // namespace
+
+void add_size_option(CLI::App& command, const std::string& name, std::uint64_t& size,
+                     const std::string& help) {
+  const auto assign = [&size, name](const std::string& text) {
+    const std::optional<std::uint64_t> parsed = parse_size(text);
+    if (!parsed)
+      throw CLI::ValidationError(name, "must be a size such as 500MB or 2GiB, not '" + text + "'");
+    size = *parsed;
+  };
+  command.add_option_function<std::string>(name, assign, help)->type_name("SIZE");
+}
 
 void add_output_options(CLI::App& command, Chosen& chosen) {
   command.add_flag("--json", chosen.output.json,

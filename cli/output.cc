@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <array>
+#include <cmath>
 #include <cstdio>
 #include <utility>
 
@@ -63,6 +64,12 @@ std::string human_bytes(std::uint64_t bytes) {
   return fmt::format("{:.1f} {}", value, kUnits[unit]);
 }
 
+std::string grouped(std::uint64_t number) {
+  std::string digits = std::to_string(number);
+  for (std::size_t i = digits.size(); i > 3; i -= 3) digits.insert(i - 3, ",");
+  return digits;
+}
+
 std::string human_seconds(double seconds) {
   const auto whole = static_cast<std::uint64_t>(seconds + 0.5);
   if (whole < 3600) return fmt::format("{}:{:02}", whole / 60, whole % 60);
@@ -108,6 +115,18 @@ Json to_json(const Problem& problem) {
   if (!problem.tensor.empty()) json["tensor"] = problem.tensor;
   json["text"] = problem.text;
   return json;
+}
+
+Json to_json(const Difference& d) {
+  return {{"weights", d.weights},
+          {"different", d.different},
+          {"zero_signs", d.zero_signs},
+          {"blocks", d.blocks},
+          {"blocks_changed", d.blocks_changed},
+          {"blocks_saturated", d.blocks_saturated},
+          {"max_absolute_error", d.max_absolute_error},
+          {"max_relative_error", d.max_relative_error},
+          {"sqnr_db", std::isfinite(d.sqnr_db()) ? Json(d.sqnr_db()) : Json()}};
 }
 
 }  // namespace mxferry::cli

@@ -4,6 +4,7 @@
 #include <nlohmann/json.hpp>
 #include <string>
 
+#include "mxferry/difference.h"
 #include "mxferry/error.h"
 #include "mxferry/inspect.h"
 
@@ -41,6 +42,9 @@ void print_error(const std::string& command, const Error& error, const OutputOpt
 // "423.0 MB", with powers of 1000.
 std::string human_bytes(std::uint64_t bytes);
 
+// 9216000 as "9,216,000".
+std::string grouped(std::uint64_t number);
+
 // "0:07", "1:02:03".
 std::string human_seconds(double seconds);
 
@@ -51,5 +55,7 @@ std::string wrapped(const std::string& first, int indent, const std::string& tex
 // "warning: file: tensor 'x': text", wrapped.
 std::string describe(const Problem& problem);
 nlohmann::ordered_json to_json(const Problem& problem);
+// An SQNR that is infinite is null.
+nlohmann::ordered_json to_json(const Difference& difference);
 
 }  // namespace mxferry::cli

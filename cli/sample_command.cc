@@ -4,10 +4,9 @@
 #include <string>
 
 #include "commands.h"
+#include "long_run.h"
 #include "mxferry/error.h"
 #include "mxferry/sample.h"
-#include "progress.h"
-#include "signals.h"
 
 namespace mxferry::cli {
 namespace {
@@ -43,15 +42,13 @@ void apply_sizes(Arguments& arguments) {
 int run(Arguments& arguments, const OutputOptions& output) {
   apply_sizes(arguments);
   SampleOptions& options = arguments.options;
-  const SignalStop signals;
-  ProgressBar bar(output.quiet);
-  options.stop = signals.token();
-  options.progress = [&](const ConvertProgress& progress) {
-    bar.update(progress.bytes_done, progress.bytes_total);
+  SampleReport report;
+  const auto work = [&](const LongRun& long_run) {
+    options.stop = long_run.stop;
+    options.progress = long_run.progress;
+    report = write_sample(options);
   };
-  try {
-    const SampleReport report = write_sample(options);
-    bar.clear();
+  return run_long("sample", output, work, [&] {
     const std::string path = options.destination.string();
     if (output.json) {
       print_json("sample", {{"ok", true},
@@ -65,12 +62,7 @@ int run(Arguments& arguments, const OutputOptions& output) {
                  name(report.dtype));
     }
     return kDone;
-  } catch (const Error& error) {
-    bar.clear();
-    if (error.code() != ErrorCode::cancelled) throw;
-    print_error("sample", error, output);
-    return 128 + signals.signal();
-  }
+  });
 }
 
 }  // namespace

@@ -10,8 +10,10 @@
 #include <vector>
 
 #include "mxferry/config.h"
+#include "mxferry/difference.h"
 #include "mxferry/inspect.h"
 #include "mxferry/layout.h"
+#include "mxferry/quant_mode.h"
 #include "mxferry/safetensors.h"
 
 namespace mxferry {
@@ -32,7 +34,14 @@ struct ConvertOptions {
       dtype;  // of every known floating parameter; nullopt: bf16 where experts are dequantized,
               // else unchanged. mxfp4 means the experts' weights alone
   std::optional<DType>
-      dense_dtype;      // overrides dtype for all but the experts' weights: BF16, F16 or F32
+      dense_dtype;  // overrides dtype for all but the experts' weights: BF16, F16 or F32
+  QuantMode quant_mode = QuantMode::gptoss;  // where weights are quantized
+  // A checkpoint with MXFP4 experts, of the same model: blocks that are exact under its scales keep
+  // them, so that what was not changed since returns byte for byte; "" for none.
+  std::string reference;
+  // How dense expert weights lie whose two dimensions are equal; nullopt: as their sibling in the
+  // layer, else as the weights tell, else it is an error. Others tell by their shape.
+  std::optional<AxisOrder> orientation;
   std::string exclude;  // tensors whose target name Python's re.match(exclude, name) finds; ""
                         // excludes none
   std::uint64_t max_shard_size = 5'000'000'000;       // bytes of data in one file
@@ -40,8 +49,10 @@ struct ConvertOptions {
   std::uint64_t max_memory = std::uint64_t{1} << 30;  // bytes, of the whole process
   bool sync = true;  // wait until everything is on the disk; false is for scratch folders
   bool allow_nonfinite =
-      false;           // decode blocks whose weights are infinite or NaN instead of refusing them
-  bool force = false;  // replace a checkpoint that is at the destination
+      false;  // decode blocks whose weights are infinite or NaN instead of refusing them, and
+              // quantize infinite weights to the largest number; NaN is refused all the same
+  bool verify = false;  // read everything back and compare it with the conversion, done again
+  bool force = false;   // replace a checkpoint that is at the destination
   std::function<void(const ConvertProgress&)>
       progress;  // from any thread, never two calls at once; must not throw
   std::stop_token
@@ -75,12 +86,24 @@ struct ConvertPlan {
   bool destination_exists = false;
 };
 
+// What quantizing made of one parameter.
+struct QuantizedTensor {
+  std::string blocks;  // the tensor's name
+  std::uint64_t block_count = 0;
+  std::uint64_t kept = 0;       // have the reference's scale and codes
+  std::uint64_t saturated = 0;  // have a weight beyond 6 * scale
+};
+
 struct ConvertReport {
   ConvertPlan plan;
   double seconds = 0;
   std::uint64_t underflows =
       0;  // values rounded below the target dtype's normal range; only to F16 and from F32
   std::uint64_t flushed = 0;  // of these, nonzero values that became 0
+  std::vector<QuantizedTensor> quantized;
+  bool verified = false;  // every byte was read back and is what this conversion defines
+  // With `verify`, where the target cannot hold every value: how it differs from the source.
+  std::optional<Difference> loss;
 };
 
 // Reads headers only. Throws Error: what inspect() would call fatal, and what the options ask for
@@ -90,7 +113,7 @@ ConvertPlan plan_conversion(const ConvertOptions& options);
 // Converts. The destination's files have their final names only when they are complete and synced,
 // the index is written last; on any error the files written are removed again. Throws what
 // plan_conversion() throws, destination_exists, not_enough_disk, nonfinite_block, overflow,
-// io_error, cancelled.
+// nonfinite_weight, io_error, verification_failed, cancelled.
 ConvertReport convert(const ConvertOptions& options);
 
 }  // namespace mxferry

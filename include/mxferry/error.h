@@ -43,9 +43,11 @@ enum class ErrorCode {
   unknown_layout,
   unknown_orientation,
   nonfinite_block,
+  nonfinite_weight,
   overflow,
   // The operating system refused.
   io_error,
+  verification_failed,  // a file does not hold what was written to it
   // Known before the work began.
   not_enough_memory,
   not_enough_disk,

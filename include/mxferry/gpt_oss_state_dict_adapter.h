@@ -8,6 +8,7 @@
 
 #include "mxferry/config.h"
 #include "mxferry/mxfp4.h"
+#include "mxferry/quant_mode.h"
 #include "mxferry/state_dict_adapter.h"
 
 namespace mxferry {
@@ -54,9 +55,10 @@ class GPTOSSStateDictAdapter final : public StateDictAdapter {
   // new name ends in gate_up_proj or down_proj, [experts, in, out] of any dtype, becomes two
   // placeholders, NAME_blocks [experts, out, in / 32, 16] and NAME_scales [experts, out, in / 32],
   // both U8, fresh and filled with ones; Error(wrong_shape) where it has other than three
-  // dimensions or where `in` is no multiple of 32. Error(name_collision) where two tensors get one
-  // name, Error(invalid_argument) for a regular expression that Python would refuse, and
-  // Error(unsupported) for Quantization::values.
+  // dimensions or where `in` is no multiple of 32. With Quantization::values the two hold the
+  // weights, quantized as quantize_moe_weights() does with QuantMode::gptoss; its errors too.
+  // Error(name_collision) where two tensors get one name, Error(invalid_argument) for a regular
+  // expression that Python would refuse.
   StateDict to_hf(const StateDict& state_dict, std::string_view exclude_key_regex,
                   Quantization quantization) const override;
   NamedTensors convert_single_tensor_to_hf(std::string_view name, const Tensor& tensor,
@@ -86,6 +88,20 @@ class GPTOSSStateDictAdapter final : public StateDictAdapter {
   static Tensor convert_moe_packed_tensors(const Tensor& blocks, const Tensor& scales,
                                            DType dtype = DType::BF16,
                                            std::int64_t rows_per_chunk = std::int64_t{1} << 25);
+
+  // The way back from convert_moe_packed_tensors(): blocks [experts, out, in / 32, 16] and scales
+  // [experts, out, in / 32], both U8, of dense weights [experts, in, out] in BF16, F16 or F32.
+  // Blocks that are exact under `reference_scales`, of the scales' shape, keep them; null for none.
+  // Error(wrong_dtype) and Error(wrong_shape) as for storage, Error(nonfinite_weight) with expert,
+  // row and column of the first weight that MXFP4 cannot hold: NaN, infinite, or so large that its
+  // block would decode to infinity.
+  struct PackedTensors {
+    Tensor blocks;
+    Tensor scales;
+  };
+  static PackedTensors quantize_moe_weights(const Tensor& weights,
+                                            QuantMode mode = QuantMode::gptoss,
+                                            const Tensor* reference_scales = nullptr);
 
  private:
   GptOssConfig config_;

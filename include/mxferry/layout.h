@@ -19,11 +19,20 @@ enum class Layout {
 // parameters.
 enum class Codec { bf16, f16, f32, mxfp4 };
 
+// How a matrix lies in memory. A weight is logically [out, in]; in_out is its transpose.
+enum class AxisOrder { out_in, in_out };
+
+constexpr AxisOrder flipped(AxisOrder order) noexcept {
+  return order == AxisOrder::out_in ? AxisOrder::in_out : AxisOrder::out_in;
+}
+
 // What the command line calls them, for example "original", "mxfp4".
 std::string_view name(Layout layout) noexcept;
 std::string_view name(Codec codec) noexcept;
+std::string_view name(AxisOrder order) noexcept;
 std::optional<Layout> parse_layout(std::string_view name) noexcept;
 std::optional<Codec> parse_codec(std::string_view name) noexcept;
+std::optional<AxisOrder> parse_axis_order(std::string_view name) noexcept;
 
 // BF16, F16 or F32; nullopt for mxfp4.
 std::optional<DType> dense_dtype(Codec codec) noexcept;

@@ -26,30 +26,18 @@ class Exclusion {
   std::optional<NameRegex> regex_;
 };
 
-void check_quantization(Quantization quantization) {
-  if (quantization != Quantization::values) return;
-  throw Error(ErrorCode::unsupported, {.problem = "weights cannot be quantized to MXFP4 yet",
-                                       .expected = "Quantization::none or Quantization::storage",
-                                       .found = "Quantization::values",
-                                       .advice = "Write the dense weights"});
-}
-
-// [experts, out, in / 32] of a dense [experts, in, out].
-Shape scales_shape(std::string_view name, const Shape& dense) {
-  if (dense.size() != 3 || dense[1] % kBlockSize != 0) {
-    throw Error(ErrorCode::wrong_shape,
-                {.problem = "the weights of the experts cannot be packed in blocks",
-                 .tensor = std::string(name),
-                 .expected = "[experts, in, out] with `in` a multiple of 32",
-                 .found = to_string(dense)});
-  }
-  return {dense[0], dense[2], dense[1] / kBlockSize};
-}
-
 Tensor ones(Shape shape) {
   Tensor tensor = Tensor::empty(DType::U8, std::move(shape));
   std::memset(tensor.data(), 1, tensor.byte_count());
   return tensor;
+}
+
+// Placeholders for a loader.
+GPTOSSStateDictAdapter::PackedTensors storage_for(std::string_view name, const Tensor& dense) {
+  Shape scales = packed_scales_shape(name, dense.shape());
+  Shape blocks = scales;
+  blocks.push_back(kBlockBytes);
+  return {ones(std::move(blocks)), ones(std::move(scales))};
 }
 
 bool is_expert_name(std::string_view hf_name) {
@@ -61,17 +49,20 @@ StateDictAdapter::NamedTensors convert(std::string_view name, const Tensor& tens
                                        Quantization quantization) {
   StateDictAdapter::NamedTensors result;
   std::string hf_name = mapped_name(name, mapping).value_or(std::string(name));
-  if (quantization == Quantization::storage && is_expert_name(hf_name)) {
-    const Shape scales = scales_shape(name, tensor.shape());
-    Shape blocks = scales;
-    blocks.push_back(kBlockBytes);
-    std::string blocks_name = hf_name + std::string(kBlocksEnding);
-    std::string scales_name = hf_name + std::string(kScalesEnding);
-    if (!exclusion.excludes(blocks_name)) result.emplace_back(std::move(blocks_name), ones(blocks));
-    if (!exclusion.excludes(scales_name)) result.emplace_back(std::move(scales_name), ones(scales));
-  } else if (!exclusion.excludes(hf_name)) {
-    result.emplace_back(std::move(hf_name), tensor);
+  if (quantization == Quantization::none || !is_expert_name(hf_name)) {
+    if (!exclusion.excludes(hf_name)) result.emplace_back(std::move(hf_name), tensor);
+    return result;
   }
+  std::string blocks = hf_name + std::string(kBlocksEnding);
+  std::string scales = hf_name + std::string(kScalesEnding);
+  const bool keeps_blocks = !exclusion.excludes(blocks);
+  const bool keeps_scales = !exclusion.excludes(scales);
+  if (!keeps_blocks && !keeps_scales) return result;
+  auto packed = quantization == Quantization::storage
+                    ? storage_for(name, tensor)
+                    : quantize_weights(name, tensor, QuantMode::gptoss, nullptr);
+  if (keeps_blocks) result.emplace_back(std::move(blocks), std::move(packed.blocks));
+  if (keeps_scales) result.emplace_back(std::move(scales), std::move(packed.scales));
   return result;
 }
 
@@ -121,7 +112,6 @@ void GPTOSSStateDictAdapter::dequantize_block_scale_tensors(StateDict& state_dic
 StateDict GPTOSSStateDictAdapter::to_hf(const StateDict& state_dict,
                                         std::string_view exclude_key_regex,
                                         Quantization quantization) const {
-  check_quantization(quantization);
   const Exclusion exclusion(exclude_key_regex);
   StateDict result;
   for (const auto& [name, tensor] : state_dict) {
@@ -137,7 +127,6 @@ StateDict GPTOSSStateDictAdapter::to_hf(const StateDict& state_dict,
 StateDictAdapter::NamedTensors GPTOSSStateDictAdapter::convert_single_tensor_to_hf(
     std::string_view name, const Tensor& tensor, std::string_view exclude_key_regex,
     Quantization quantization) const {
-  check_quantization(quantization);
   return convert(name, tensor, internal_to_hf_map_, Exclusion(exclude_key_regex), quantization);
 }
 

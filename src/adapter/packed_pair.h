@@ -4,6 +4,7 @@
 #include <string_view>
 #include <vector>
 
+#include "mxferry/gpt_oss_state_dict_adapter.h"
 #include "mxferry/tensor.h"
 
 namespace mxferry {
@@ -19,5 +20,14 @@ std::vector<std::string> find_packed_pairs(const StateDict& state_dict, DType dt
 // The names that the state dict will have, in order, when these pairs are decoded.
 std::vector<std::string> names_when_decoded(const StateDict& state_dict,
                                             const std::vector<std::string>& pairs);
+
+// [experts, out, in / 32] of a dense [experts, in, out]. Throws Error(wrong_shape) for any other
+// shape; `name` is for messages.
+Shape packed_scales_shape(std::string_view name, const Shape& dense);
+
+// GPTOSSStateDictAdapter::quantize_moe_weights() of a tensor of this name.
+GPTOSSStateDictAdapter::PackedTensors quantize_weights(std::string_view name, const Tensor& dense,
+                                                       QuantMode mode,
+                                                       const Tensor* reference_scales);
 
 }  // namespace mxferry

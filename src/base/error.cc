@@ -30,6 +30,7 @@ ErrorCategory category(ErrorCode code) noexcept {
     case ErrorCode::unsupported:
       return ErrorCategory::usage;
     case ErrorCode::io_error:
+    case ErrorCode::verification_failed:
       return ErrorCategory::system;
     case ErrorCode::not_enough_memory:
     case ErrorCode::not_enough_disk:
@@ -76,8 +77,10 @@ const char* name(ErrorCode code) noexcept {
     MXFERRY_CASE(unknown_layout);
     MXFERRY_CASE(unknown_orientation);
     MXFERRY_CASE(nonfinite_block);
+    MXFERRY_CASE(nonfinite_weight);
     MXFERRY_CASE(overflow);
     MXFERRY_CASE(io_error);
+    MXFERRY_CASE(verification_failed);
     MXFERRY_CASE(not_enough_memory);
     MXFERRY_CASE(not_enough_disk);
     MXFERRY_CASE(cancelled);

@@ -132,6 +132,10 @@ void File::start_flush(std::uint64_t offset, std::uint64_t size) const noexcept 
                           SYNC_FILE_RANGE_WRITE);
 }
 
+void File::forget_cached() const noexcept {
+  (void)::posix_fadvise(descriptor_, 0, 0, POSIX_FADV_DONTNEED);
+}
+
 void File::sync() const {
   int result = 0;
   do {

@@ -40,6 +40,9 @@ class File {
   void start_flush(std::uint64_t offset, std::uint64_t size) const noexcept;
   // Returns when data and size are on the disk.
   void sync() const;
+  // Lets go of the pages that the system keeps of the file, as far as they are on the disk: what is
+  // read next comes from there. Only a hint.
+  void forget_cached() const noexcept;
 
  private:
   File(int descriptor, std::filesystem::path path) noexcept;

@@ -14,6 +14,8 @@ struct FlowOptions {
   int threads = 1;
   TileLimits limits = {};
   bool allow_nonfinite = false;
+  QuantMode quant_mode = QuantMode::gptoss;
+  const Source* reference = nullptr;  // of Recipe::reference_scales
   std::stop_token stop = {};
   // Called with the target's bytes done so far, from any worker, never two at once, a few times a
   // second.
@@ -22,10 +24,14 @@ struct FlowOptions {
 
 // Runs all recipes: the one loop of every verb. `recipes` in the order of their targets; each
 // worker stays with one shard of the target while it has work, so that two rarely write to one
-// file. Throws the first error of any worker, and Error(cancelled) on request.
-LossCounts run_flow(const std::vector<Recipe>& recipes, const Catalog& source_catalog,
-                    const Catalog& target_catalog, std::size_t shard_count, const Source& source,
-                    Sink& sink, const FlowOptions& options);
+// file. Returns what became of the weights, by recipe. Throws the first error of any worker, and
+// Error(cancelled) on request.
+std::vector<ConversionCounts> run_flow(const std::vector<Recipe>& recipes,
+                                       const Catalog& source_catalog, const Catalog& target_catalog,
+                                       std::size_t shard_count, const Source& source, Sink& sink,
+                                       const FlowOptions& options);
+
+ConversionCounts sum(const std::vector<ConversionCounts>& counts) noexcept;
 
 // The largest buffers that any of the recipes needs.
 ScratchSizes scratch_sizes(const std::vector<Recipe>& recipes, const TileLimits& limits) noexcept;

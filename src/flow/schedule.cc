@@ -6,15 +6,25 @@ namespace mxferry {
 
 Schedule::Schedule(const std::vector<Recipe>& recipes, const Catalog& target,
                    std::size_t shard_count, const TileLimits& limits)
-    : limits_(limits), shards_(shard_count) {
+    : target_(target), limits_(limits), shards_(shard_count) {
   for (const Recipe& recipe : recipes) {
     const std::int64_t count = Tiling(recipe, limits_).count();
     if (count == 0) continue;
     ShardState& shard = shards_[target[recipe.target].shard];
     shard.recipes.push_back(&recipe);
     shard.undealt += count;
-    shard.unfinished += count;
+    for (const std::size_t written : shards_of(recipe)) shards_[written].unfinished += count;
   }
+  for (std::size_t i = 0; i < shards_.size(); ++i) {
+    if (shards_[i].unfinished == 0) empty_.push_back(i);
+  }
+}
+
+std::vector<std::size_t> Schedule::shards_of(const Recipe& recipe) const {
+  const std::size_t first = target_[recipe.target].shard;
+  if (recipe.operation != Operation::encode) return {first};
+  const std::size_t second = target_[recipe.target_scales].shard;
+  return first == second ? std::vector{first} : std::vector{first, second};
 }
 
 std::optional<Schedule::Work> Schedule::next(std::optional<std::size_t> previous) {
@@ -42,17 +52,13 @@ Schedule::Work Schedule::deal(std::size_t index) {
   return {index, recipe, tile};
 }
 
-bool Schedule::finish(std::size_t shard) {
+std::vector<std::size_t> Schedule::finish(const Work& work) {
   const std::lock_guard lock(mutex_);
-  return --shards_[shard].unfinished == 0;
-}
-
-std::vector<std::size_t> Schedule::empty_shards() const {
-  std::vector<std::size_t> empty;
-  for (std::size_t i = 0; i < shards_.size(); ++i) {
-    if (shards_[i].recipes.empty()) empty.push_back(i);
+  std::vector<std::size_t> finished;
+  for (const std::size_t shard : shards_of(*work.recipe)) {
+    if (--shards_[shard].unfinished == 0) finished.push_back(shard);
   }
-  return empty;
+  return finished;
 }
 
 }  // namespace mxferry

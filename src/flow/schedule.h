@@ -29,11 +29,11 @@ class Schedule {
   // nobody has begun, else of the one with the most tiles left. nullopt when all tiles are dealt.
   std::optional<Work> next(std::optional<std::size_t> previous);
 
-  // Tells that a dealt tile is done; true for the last one of its shard.
-  bool finish(std::size_t shard);
+  // Tells that a dealt tile is done. Returns the shards that it was the last tile of.
+  std::vector<std::size_t> finish(const Work& work);
 
-  // Shards without any tile: all their tensors are empty.
-  std::vector<std::size_t> empty_shards() const;
+  // Shards that no tile writes to: all their tensors are empty.
+  const std::vector<std::size_t>& empty_shards() const noexcept { return empty_; }
 
  private:
   struct ShardState {
@@ -41,15 +41,19 @@ class Schedule {
     std::size_t recipe = 0;       // the one being dealt
     std::int64_t tile = 0;        // its next tile
     std::int64_t undealt = 0;     // tiles
-    std::int64_t unfinished = 0;  // tiles
+    std::int64_t unfinished = 0;  // tiles, those of other shards that write scales to this too
     bool begun = false;
   };
 
+  // The shards that a recipe writes to: an `encode` may have blocks in one and scales in another.
+  std::vector<std::size_t> shards_of(const Recipe& recipe) const;
   Work deal(std::size_t shard);
 
+  const Catalog& target_;
   TileLimits limits_;
   std::mutex mutex_;
   std::vector<ShardState> shards_;
+  std::vector<std::size_t> empty_;
 };
 
 }  // namespace mxferry

@@ -27,10 +27,27 @@ std::int64_t stored_columns(const Recipe& recipe) noexcept {
   return recipe.target_order == AxisOrder::out_in ? recipe.rows : recipe.columns;
 }
 
-// Bytes of source per unit of the dimension that is cut.
-std::int64_t source_unit(const Recipe& recipe) noexcept {
+bool packs(const Recipe& recipe) noexcept {
+  return recipe.operation == Operation::encode;
+}
+bool is_codec(const Recipe& recipe) noexcept {
+  return recipe.operation == Operation::decode || packs(recipe);
+}
+
+// Of the dense side of a `decode` or an `encode`.
+bool is_transposed(const Recipe& recipe) noexcept {
+  return (packs(recipe) ? recipe.source_order : recipe.target_order) == AxisOrder::in_out;
+}
+std::int64_t dense_element_bytes(const Recipe& recipe) noexcept {
+  return element_bytes(packs(recipe) ? recipe.from : recipe.to);
+}
+
+// Bytes of what a tile holds whole per unit of the dimension that is cut: of the packed side, or of
+// the source.
+std::int64_t whole_unit(const Recipe& recipe) noexcept {
   switch (recipe.operation) {
     case Operation::decode:
+    case Operation::encode:
       return recipe.columns / kBlockSize * (kBlockBytes + 1);
     case Operation::transpose:
       return stored_columns(recipe) * element_bytes(recipe.from);
@@ -39,12 +56,10 @@ std::int64_t source_unit(const Recipe& recipe) noexcept {
   }
 }
 
-// Bytes of the smallest target chunk per unit of the dimension that is cut.
-std::int64_t target_unit(const Recipe& recipe) noexcept {
-  if (recipe.operation == Operation::decode && recipe.target_order == AxisOrder::in_out) {
-    return kBlockSize * element_bytes(recipe.to);
-  }
-  return element_bytes(recipe.to);
+// Bytes of the smallest chunk per unit of the dimension that is cut.
+std::int64_t chunk_unit(const Recipe& recipe) noexcept {
+  if (is_codec(recipe) && is_transposed(recipe)) return kBlockSize * dense_element_bytes(recipe);
+  return dense_element_bytes(recipe);
 }
 
 std::int64_t tile_step(const Recipe& recipe, const TileLimits& limits,
@@ -54,8 +69,8 @@ std::int64_t tile_step(const Recipe& recipe, const TileLimits& limits,
     return kCopyBytes / std::max(element_bytes(recipe.from), element_bytes(recipe.to));
   }
   std::int64_t step = static_cast<std::int64_t>(limits.source_bytes) /
-                      std::max<std::int64_t>(1, source_unit(recipe));
-  step = std::min(step, static_cast<std::int64_t>(limits.target_bytes) / target_unit(recipe));
+                      std::max<std::int64_t>(1, whole_unit(recipe));
+  step = std::min(step, static_cast<std::int64_t>(limits.target_bytes) / chunk_unit(recipe));
   const std::int64_t parts_per_expert =
       divide_up(limits.parts, std::max<std::int64_t>(1, recipe.experts));
   step = std::min(step, divide_up(extent, parts_per_expert));
@@ -67,7 +82,7 @@ std::int64_t tile_step(const Recipe& recipe, const TileLimits& limits,
 
 Tiling::Tiling(const Recipe& recipe, const TileLimits& limits) noexcept
     : recipe_experts_(recipe.experts) {
-  extent_ = recipe.operation == Operation::decode      ? recipe.rows
+  extent_ = is_codec(recipe)                           ? recipe.rows
             : recipe.operation == Operation::transpose ? stored_rows(recipe)
                                                        : recipe.columns;
   const bool nothing = recipe.experts == 0 || recipe.rows == 0 || recipe.columns == 0;
@@ -91,34 +106,38 @@ std::uint64_t target_bytes(const Recipe& recipe, const Tile& tile) noexcept {
       return static_cast<std::uint64_t>(extent * stored_columns(recipe) * element_bytes(recipe.to));
     case Operation::decode:
       return static_cast<std::uint64_t>(extent * recipe.columns * element_bytes(recipe.to));
+    case Operation::encode:
+      return static_cast<std::uint64_t>(extent * whole_unit(recipe));
   }
   return 0;
 }
 
 std::int64_t chunk_extent(const Recipe& recipe, const TileLimits& limits,
                           std::int64_t tile_extent) noexcept {
-  const auto target_bytes = static_cast<std::int64_t>(limits.target_bytes);
-  const std::int64_t element = element_bytes(recipe.to);
+  const auto most = static_cast<std::int64_t>(limits.target_bytes);
+  const std::int64_t element = dense_element_bytes(recipe);
   if (recipe.operation == Operation::transpose) {
-    return std::clamp<std::int64_t>(target_bytes / (tile_extent * element), 1,
-                                    stored_columns(recipe));
+    return std::clamp<std::int64_t>(most / (tile_extent * element), 1, stored_columns(recipe));
   }
-  if (recipe.target_order == AxisOrder::in_out) {
-    return std::clamp<std::int64_t>(target_bytes / (tile_extent * kBlockSize * element), 1,
-                                    std::max<std::int64_t>(1, recipe.columns / kBlockSize));
+  if (!is_transposed(recipe)) {
+    return std::clamp<std::int64_t>(most / (recipe.columns * element), 1, tile_extent);
   }
-  return std::clamp<std::int64_t>(target_bytes / (recipe.columns * element), 1, tile_extent);
+  const std::int64_t groups = most / (tile_extent * kBlockSize * element);
+  // The encoder writes four blocks of a row at a time.
+  constexpr std::int64_t kGroupsTogether = 4;
+  const bool rounds = packs(recipe) && groups >= kGroupsTogether;
+  return std::clamp<std::int64_t>(rounds ? groups / kGroupsTogether * kGroupsTogether : groups, 1,
+                                  std::max<std::int64_t>(1, recipe.columns / kBlockSize));
 }
 
 namespace {
 
-// Elements of the target in one chunk of a `decode` or `transpose`.
+// Dense elements in one chunk.
 std::int64_t chunk_elements(const Recipe& recipe, const TileLimits& limits,
                             std::int64_t tile_extent) noexcept {
   const std::int64_t chunk = chunk_extent(recipe, limits, tile_extent);
   if (recipe.operation == Operation::transpose) return chunk * tile_extent;
-  return recipe.target_order == AxisOrder::in_out ? chunk * kBlockSize * tile_extent
-                                                  : chunk * recipe.columns;
+  return is_transposed(recipe) ? chunk * kBlockSize * tile_extent : chunk * recipe.columns;
 }
 
 }  // namespace
@@ -145,14 +164,20 @@ ScratchSizes scratch_sizes(const Recipe& recipe, const TileLimits& limits) noexc
       sizes.target = static_cast<std::size_t>(extent * to);
       break;
     case Operation::transpose:
-      sizes.source = static_cast<std::size_t>(extent * source_unit(recipe));
+      sizes.source = static_cast<std::size_t>(extent * whole_unit(recipe));
       if (recipe.from != recipe.to)
         sizes.middle = static_cast<std::size_t>(extent * stored_columns(recipe) * to);
       sizes.target = static_cast<std::size_t>(largest_chunk() * to);
       break;
     case Operation::decode:
-      sizes.source = static_cast<std::size_t>(extent * source_unit(recipe));
+      sizes.source = static_cast<std::size_t>(extent * whole_unit(recipe));
       sizes.target = static_cast<std::size_t>(largest_chunk() * to);
+      break;
+    case Operation::encode:
+      sizes.source = static_cast<std::size_t>(largest_chunk() * dense_element_bytes(recipe));
+      sizes.middle = static_cast<std::size_t>(
+          recipe.reference_scales ? extent * (recipe.columns / kBlockSize) : 0);
+      sizes.target = static_cast<std::size_t>(extent * whole_unit(recipe));
       break;
   }
   return sizes;

@@ -10,14 +10,16 @@ namespace mxferry {
 // How large the pieces of a recipe are that one worker handles at a time. They bound memory and
 // never change the result.
 struct TileLimits {
-  std::size_t source_bytes = std::size_t{10} << 20;  // holds one expert of both real models
-  std::size_t target_bytes = std::size_t{2} << 20;   // stays in the cache until it is written
+  // A tile's source, or the packed target of `encode`: holds one expert of both real models.
+  std::size_t source_bytes = std::size_t{10} << 20;
+  // What is written at once, or read at once by `encode`: stays in the cache meanwhile.
+  std::size_t target_bytes = std::size_t{2} << 20;
   std::int64_t parts = 1;  // cut a recipe with fewer experts into at least about so many tiles:
                            // work for every thread
 };
 
 // A worker's piece of a recipe. [begin, end) counts
-//   decode     rows (output dimension) of the expert,
+//   decode, encode  rows (output dimension) of the expert,
 //   transpose  rows of the stored source matrix of the expert,
 //   copy       bytes,
 //   cast       elements.
@@ -48,15 +50,15 @@ std::uint64_t target_bytes(const Recipe& recipe, const Tile& tile) noexcept;
 // Buffers that one worker needs for any tile of a recipe.
 struct ScratchSizes {
   std::size_t source = 0;
-  std::size_t middle = 0;  // only `transpose` with a cast
+  std::size_t middle = 0;  // `transpose` with a cast; the reference's scales of `encode`
   std::size_t target = 0;
 
   std::size_t total() const noexcept { return source + middle + target; }
 };
 ScratchSizes scratch_sizes(const Recipe& recipe, const TileLimits& limits) noexcept;
 
-// The part of a tile's target that is produced and written at once: groups of a transposed
-// `decode`, rows of a straight one, columns of the stored source matrix of a `transpose`.
+// The dense part of a tile that is in memory at once: groups of a transposed `decode` or `encode`,
+// rows of a straight one, columns of the stored source matrix of a `transpose`.
 // `tile_extent` is the tile's end - begin. At least 1.
 std::int64_t chunk_extent(const Recipe& recipe, const TileLimits& limits,
                           std::int64_t tile_extent) noexcept;

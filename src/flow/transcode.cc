@@ -1,6 +1,7 @@
 #include "flow/transcode.h"
 
 #include <algorithm>
+#include <cmath>
 #include <string>
 
 #include "base/memory.h"
@@ -8,6 +9,7 @@
 #include "mxferry/error.h"
 #include "mxferry/mxfp4.h"
 #include "mxfp4/decode.h"
+#include "mxfp4/encode.h"
 
 namespace mxferry {
 namespace {
@@ -25,7 +27,7 @@ class TileJob {
   TileJob(const Transcoding& transcoding, const Recipe& recipe, const Tile& tile, Scratch& scratch)
       : t_(transcoding), recipe_(recipe), tile_(tile), scratch_(scratch) {}
 
-  LossCounts run() {
+  ConversionCounts run() {
     switch (recipe_.operation) {
       case Operation::copy:
         copy();
@@ -39,8 +41,11 @@ class TileJob {
       case Operation::decode:
         decode();
         break;
+      case Operation::encode:
+        encode();
+        break;
     }
-    return losses_;
+    return counts_;
   }
 
  private:
@@ -52,10 +57,19 @@ class TileJob {
   void decode();
   void decode_transposed(const mxfp4::PackedView& packed);
   void decode_straight(const mxfp4::PackedView& packed);
+  void encode();
+  void encode_transposed(const mxfp4::EncodeOptions& options, const mxfp4::PackedTarget& target);
+  void encode_straight(const mxfp4::EncodeOptions& options, const mxfp4::PackedTarget& target);
+  // Quantizes weights that begin at a row of the tile and at a group.
+  void encode_part(const mxfp4::DenseView& dense, std::size_t row, std::size_t group,
+                   mxfp4::EncodeOptions options, mxfp4::PackedTarget target);
 
   void read(std::size_t tensor, std::uint64_t offset, std::byte* buffer, std::size_t size) const {
     t_.source.read(tensor, offset, {buffer, size});
   }
+  // Fills the source buffer with `rows` rows of row_bytes from the source at offset with a stride.
+  void read_rows(std::uint64_t offset, std::size_t stride, std::size_t rows,
+                 std::size_t row_bytes) const;
   // Casts source elements, the first of which is element `first` of the stored tensor.
   void cast_elements(const std::byte* in, std::byte* out, std::size_t count, std::size_t first);
   // Writes `rows` rows of row_bytes, dense in memory, to the target at offset with a stride.
@@ -70,7 +84,7 @@ class TileJob {
   const Recipe& recipe_;
   const Tile& tile_;
   Scratch& scratch_;
-  LossCounts losses_;
+  ConversionCounts counts_;
 };
 
 void TileJob::copy() {
@@ -175,6 +189,110 @@ void TileJob::decode_straight(const mxfp4::PackedView& packed) {
   }
 }
 
+void TileJob::encode() {
+  const std::size_t groups = to_size(recipe_.columns / kBlockSize);
+  const std::size_t rows = to_size(extent());
+  const std::size_t first_row = to_size(tile_.expert * recipe_.rows + tile_.begin);
+  const std::size_t block_row = groups * kBlockBytes;
+  std::byte* const blocks = scratch_.target();
+  std::byte* const scales = blocks + rows * block_row;
+  mxfp4::EncodeOptions options{.mode = t_.quant_mode, .saturate_nonfinite = t_.allow_nonfinite};
+  if (recipe_.reference_scales) {
+    t_.reference->read(*recipe_.reference_scales, first_row * groups,
+                       {scratch_.middle(), rows * groups});
+    options.reference_scales = reinterpret_cast<const std::uint8_t*>(scratch_.middle());
+    options.reference_row_bytes = groups;
+  }
+  const mxfp4::PackedTarget target{.blocks = reinterpret_cast<std::uint8_t*>(blocks),
+                                   .block_row_bytes = block_row,
+                                   .scales = reinterpret_cast<std::uint8_t*>(scales),
+                                   .scale_row_bytes = groups};
+  if (recipe_.source_order == AxisOrder::in_out) {
+    encode_transposed(options, target);
+  } else {
+    encode_straight(options, target);
+  }
+  t_.sink.write(recipe_.target, first_row * block_row, {blocks, rows * block_row});
+  t_.sink.write(recipe_.target_scales, first_row * groups, {scales, rows * groups});
+}
+
+void TileJob::encode_transposed(const mxfp4::EncodeOptions& options,
+                                const mxfp4::PackedTarget& target) {
+  const std::size_t from = element_bytes(recipe_.from);
+  const std::size_t all_rows = to_size(recipe_.rows);
+  const std::size_t rows = to_size(extent());
+  const std::size_t groups = to_size(recipe_.columns / kBlockSize);
+  const std::size_t chunk = to_size(chunk_extent(recipe_, t_.limits, extent()));
+  for (std::size_t group = 0; group < groups; group += chunk) {
+    const std::size_t columns = std::min(chunk, groups - group) * kBlockSize;
+    const std::size_t column = to_size(tile_.expert * recipe_.columns) + group * kBlockSize;
+    const std::size_t first = column * all_rows + to_size(tile_.begin);
+    read_rows(recipe_.source_offset + first * from, all_rows * from, columns, rows * from);
+    encode_part({.data = scratch_.source(),
+                 .dtype = recipe_.from,
+                 .order = mxfp4::Order::transposed,
+                 .stride = rows,
+                 .rows = rows,
+                 .columns = columns},
+                0, group, options, target);
+  }
+}
+
+void TileJob::encode_straight(const mxfp4::EncodeOptions& options,
+                              const mxfp4::PackedTarget& target) {
+  const std::size_t columns = to_size(recipe_.columns);
+  const std::size_t row_bytes = columns * element_bytes(recipe_.from);
+  const std::size_t first_row = to_size(tile_.expert * recipe_.rows + tile_.begin);
+  const std::size_t chunk = to_size(chunk_extent(recipe_, t_.limits, extent()));
+  for (std::size_t row = 0; row < to_size(extent()); row += chunk) {
+    const std::size_t rows = std::min(chunk, to_size(extent()) - row);
+    read_rows(recipe_.source_offset + (first_row + row) * row_bytes, row_bytes, rows, row_bytes);
+    encode_part({.data = scratch_.source(),
+                 .dtype = recipe_.from,
+                 .order = mxfp4::Order::rows,
+                 .stride = columns,
+                 .rows = rows,
+                 .columns = columns},
+                row, 0, options, target);
+  }
+}
+
+void TileJob::encode_part(const mxfp4::DenseView& dense, std::size_t row, std::size_t group,
+                          mxfp4::EncodeOptions options, mxfp4::PackedTarget target) {
+  target.blocks += row * target.block_row_bytes + group * kBlockBytes;
+  target.scales += row * target.scale_row_bytes + group;
+  if (options.reference_scales != nullptr) {
+    options.reference_scales += row * options.reference_row_bytes + group;
+  }
+  const mxfp4::EncodeCounts counts = mxfp4::encode(dense, options, target);
+  counts_.blocks += counts.blocks;
+  counts_.kept += counts.kept;
+  counts_.saturated += counts.saturated;
+  if (!counts.suspicious) return;
+  const auto found = mxfp4::find_unencodable(dense, options);
+  if (!found) return;
+  const std::string place = "expert " + std::to_string(tile_.expert) + ", row " +
+                            std::to_string(to_size(tile_.begin) + row + found->row) + ", column " +
+                            std::to_string(group * kBlockSize + found->column);
+  if (std::isnan(found->value)) {
+    refuse(ErrorCode::nonfinite_weight, "a weight is NaN, which MXFP4 cannot hold", place,
+           "Repair the checkpoint");
+  }
+  refuse(ErrorCode::nonfinite_weight,
+         std::isinf(found->value) ? "a weight is infinite, which MXFP4 cannot hold"
+                                  : "a weight is too large for MXFP4",
+         place, "Repair the checkpoint, or use --allow-nonfinite to write the largest number");
+}
+
+void TileJob::read_rows(std::uint64_t offset, std::size_t stride, std::size_t rows,
+                        std::size_t row_bytes) const {
+  std::byte* const buffer = scratch_.source();
+  if (stride == row_bytes) return read(recipe_.source, offset, buffer, rows * row_bytes);
+  for (std::size_t row = 0; row < rows; ++row) {
+    read(recipe_.source, offset + row * stride, buffer + row * row_bytes, row_bytes);
+  }
+}
+
 void TileJob::write_rows(std::uint64_t offset, std::size_t stride, const std::byte* data,
                          std::size_t rows, std::size_t row_bytes) const {
   offset += recipe_.target_offset;
@@ -187,8 +305,8 @@ void TileJob::write_rows(std::uint64_t offset, std::size_t stride, const std::by
 void TileJob::cast_elements(const std::byte* in, std::byte* out, std::size_t count,
                             std::size_t first) {
   const dense::Losses losses = dense::cast(in, recipe_.from, out, recipe_.to, count);
-  losses_.underflows += losses.underflows;
-  losses_.flushed += losses.flushed;
+  counts_.underflows += losses.underflows;
+  counts_.flushed += losses.flushed;
   if (losses.first_overflow) {
     refuse(ErrorCode::overflow, "a value is too large for " + std::string(name(recipe_.to)),
            "element " + std::to_string(first + *losses.first_overflow), "Use --dtype bf16 or f32");
@@ -204,8 +322,8 @@ void TileJob::check(const mxfp4::PackedView& packed) {
   }
   if (recipe_.to != DType::F16) return;
   const mxfp4::HalfLosses losses = mxfp4::count_half_losses(packed);
-  losses_.underflows += losses.underflows;
-  losses_.flushed += losses.flushed;
+  counts_.underflows += losses.underflows;
+  counts_.flushed += losses.flushed;
   if (losses.first_overflow) {
     refuse(ErrorCode::overflow, "a weight is too large for F16", place(*losses.first_overflow),
            "Use --dtype bf16 or f32");
@@ -233,8 +351,17 @@ Scratch::Scratch(const ScratchSizes& sizes)
       middle_(allocate_bytes(sizes.middle)),
       target_(allocate_bytes(sizes.target)) {}
 
-LossCounts transcode(const Transcoding& transcoding, const Recipe& recipe, const Tile& tile,
-                     Scratch& scratch) {
+ConversionCounts& ConversionCounts::operator+=(const ConversionCounts& other) noexcept {
+  underflows += other.underflows;
+  flushed += other.flushed;
+  blocks += other.blocks;
+  kept += other.kept;
+  saturated += other.saturated;
+  return *this;
+}
+
+ConversionCounts transcode(const Transcoding& transcoding, const Recipe& recipe, const Tile& tile,
+                           Scratch& scratch) {
   return TileJob(transcoding, recipe, tile, scratch).run();
 }
 

@@ -8,15 +8,21 @@
 #include "flow/sink.h"
 #include "flow/source.h"
 #include "flow/tile.h"
+#include "mxferry/quant_mode.h"
 #include "recipe/catalog.h"
 #include "recipe/recipe.h"
 
 namespace mxferry {
 
-// Values that the target's dtype could not hold, beyond ordinary rounding.
-struct LossCounts {
-  std::uint64_t underflows = 0;  // inexact and below the normal range
+// What became of the weights, beyond ordinary rounding.
+struct ConversionCounts {
+  std::uint64_t underflows = 0;  // inexact and below the target's normal range
   std::uint64_t flushed = 0;     // of these, those that became 0
+  std::uint64_t blocks = 0;      // that were quantized
+  std::uint64_t kept = 0;        // of these, those with the reference's scale
+  std::uint64_t saturated = 0;   // of these, those with a weight beyond 6 * scale
+
+  ConversionCounts& operator+=(const ConversionCounts& other) noexcept;
 };
 
 // One worker's buffers, allocated once and reused for every tile.
@@ -39,11 +45,14 @@ struct Transcoding {
   Sink& sink;
   TileLimits limits;
   bool allow_nonfinite = false;
+  QuantMode quant_mode = QuantMode::gptoss;
+  const Source* reference = nullptr;  // of Recipe::reference_scales
 };
 
-// Reads, converts and writes one tile. Throws Error: nonfinite_block (unless allowed) and overflow
-// with tensor and position, and what source and sink throw.
-LossCounts transcode(const Transcoding& transcoding, const Recipe& recipe, const Tile& tile,
-                     Scratch& scratch);
+// Reads, converts and writes one tile. Throws Error: nonfinite_block and nonfinite_weight (unless
+// allowed; NaN cannot be quantized at all) and overflow with tensor and position, and what source
+// and sink throw.
+ConversionCounts transcode(const Transcoding& transcoding, const Recipe& recipe, const Tile& tile,
+                           Scratch& scratch);
 
 }  // namespace mxferry

@@ -8,6 +8,7 @@ namespace {
 
 constexpr std::array<std::string_view, 3> kLayoutNames = {"hf", "nemo", "original"};
 constexpr std::array<std::string_view, 4> kCodecNames = {"bf16", "f16", "f32", "mxfp4"};
+constexpr std::array<std::string_view, 2> kAxisOrderNames = {"out_in", "in_out"};
 
 template <typename Enum, std::size_t kCount>
 std::optional<Enum> parse(const std::array<std::string_view, kCount>& names,
@@ -26,11 +27,17 @@ std::string_view name(Layout layout) noexcept {
 std::string_view name(Codec codec) noexcept {
   return kCodecNames[static_cast<std::size_t>(codec)];
 }
+std::string_view name(AxisOrder order) noexcept {
+  return kAxisOrderNames[static_cast<std::size_t>(order)];
+}
 std::optional<Layout> parse_layout(std::string_view name) noexcept {
   return parse<Layout>(kLayoutNames, name);
 }
 std::optional<Codec> parse_codec(std::string_view name) noexcept {
   return parse<Codec>(kCodecNames, name);
+}
+std::optional<AxisOrder> parse_axis_order(std::string_view name) noexcept {
+  return parse<AxisOrder>(kAxisOrderNames, name);
 }
 
 std::optional<DType> dense_dtype(Codec codec) noexcept {

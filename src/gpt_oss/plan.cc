@@ -46,6 +46,7 @@ class Planner {
   std::vector<const SourceParameter*> in_table_order() const;
   void add(const SourceParameter& parameter);
   void add_packed(const SourceParameter& parameter);
+  void add_encoded(const SourceParameter& parameter);
   void add_dense(const SourceParameter& parameter, const std::string& name);
   // Where a parameter goes: a target tensor and a byte offset into it.
   struct Place {
@@ -145,24 +146,60 @@ void Planner::add(const SourceParameter& parameter) {
     return;
   }
   if (!to_packed) return add_dense(parameter, *name);
-  if (!parameter.form.packed) {
-    throw Error(ErrorCode::unsupported,
-                {.problem = "this version cannot quantize dense weights to MXFP4",
-                 .tensor = source_[parameter.form.tensor].name,
-                 .advice = "Use --dtype bf16, f16 or f32"});
-  }
-  add_packed(parameter);
+  plan_.packed = true;
+  if (parameter.form.packed) return add_packed(parameter);
+  add_encoded(parameter);
 }
 
 // Blocks and scales move as they are.
 void Planner::add_packed(const SourceParameter& parameter) {
-  plan_.packed = true;
   const std::pair<Piece, std::size_t> pieces[] = {{Piece::blocks, parameter.form.tensor},
                                                   {Piece::scales, parameter.form.scales}};
   for (const auto& [piece, tensor] : pieces) {
     std::string name = *tensor_name(target_.layout, target_.attn, parameter.parameter, piece);
     if (!is_excluded(name)) copy_whole(tensor, std::move(name));
   }
+}
+
+// Dense weights become blocks and scales.
+void Planner::add_encoded(const SourceParameter& parameter) {
+  const StoredForm& form = parameter.form;
+  const Shape& shape = parameter.shape;
+  const std::string& source = source_[form.tensor].name;
+  if (shape[2] % kBlockSize != 0) {
+    throw Error(ErrorCode::wrong_shape,
+                {.problem = "weights of this input dimension have no MXFP4 form",
+                 .tensor = source,
+                 .expected = "a multiple of " + std::to_string(kBlockSize),
+                 .found = std::to_string(shape[2])});
+  }
+  const auto name_of = [&](Piece piece) {
+    return *tensor_name(target_.layout, target_.attn, parameter.parameter, piece);
+  };
+  std::string blocks = name_of(Piece::blocks);
+  std::string scales = name_of(Piece::scales);
+  const bool excludes_blocks = is_excluded(blocks);
+  if (excludes_blocks != is_excluded(scales)) {
+    throw Error(ErrorCode::invalid_argument,
+                {.problem = "--exclude leaves out only one of blocks and scales",
+                 .tensor = source,
+                 .expected = "both or none of '" + blocks + "' and '" + scales + "'",
+                 .found = "'" + (excludes_blocks ? blocks : scales) + "' left out"});
+  }
+  if (excludes_blocks) return;
+  const std::int64_t groups = shape[2] / kBlockSize;
+  Recipe recipe{.operation = Operation::encode,
+                .source = form.tensor,
+                .from = form.dtype,
+                .source_order = form.order,
+                .experts = shape[0],
+                .rows = shape[1],
+                .columns = shape[2]};
+  recipe.target =
+      new_target(std::move(blocks), DType::U8, {shape[0], shape[1], groups, kBlockBytes});
+  recipe.target_scales = new_target(std::move(scales), DType::U8, {shape[0], shape[1], groups});
+  if (target_.reference_scales) recipe.reference_scales = target_.reference_scales(parameter);
+  plan_.recipes.push_back(recipe);
 }
 
 // A vector, a matrix, or an expert weight whose target is dense.
@@ -264,7 +301,10 @@ void Planner::sort_targets() {
     sorted.push_back(std::move(plan_.target[order[i]]));
   }
   plan_.target = std::move(sorted);
-  for (Recipe& recipe : plan_.recipes) recipe.target = place[recipe.target];
+  for (Recipe& recipe : plan_.recipes) {
+    recipe.target = place[recipe.target];
+    if (recipe.operation == Operation::encode) recipe.target_scales = place[recipe.target_scales];
+  }
   std::ranges::sort(plan_.recipes, {}, [](const Recipe& recipe) {
     return std::pair(recipe.target, recipe.target_offset);
   });

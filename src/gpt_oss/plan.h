@@ -25,6 +25,9 @@ struct Target {
   std::optional<DType> dense_dtype = {};
   // By the target's name; empty excludes nothing.
   std::function<bool(std::string_view name)> excluded = {};
+  // Where weights are quantized: the tensor with the scales of the same parameter in a reference,
+  // an index into its catalog. Empty where there is no reference.
+  std::function<std::size_t(const SourceParameter& parameter)> reference_scales = {};
 };
 
 // The recipes of one conversion and the tensors that they fill.
@@ -40,9 +43,10 @@ struct Plan {
 };
 
 // Joins the description's parameters with the target's layout. Pure. The description must have a
-// layout and no fatal problem. Throws Error: unsupported (MXFP4 from dense), invalid_argument (nemo
-// has no MXFP4), name_collision, missing_partner and wrong_dtype (a fused tensor whose parts are
-// not all there or differ).
+// layout and no fatal problem. Throws Error: invalid_argument (nemo has no MXFP4; only one of
+// blocks and scales is excluded), wrong_shape (an input dimension of weights to be quantized is no
+// multiple of 32), name_collision, missing_partner and wrong_dtype (a fused tensor whose parts are
+// not all there or differ), and what the target's functions throw.
 Plan make_plan(const Catalog& source, const Description& description, const Target& target);
 
 // Orders names as a person would: digits by value, so that layer 2 stands before layer 10.

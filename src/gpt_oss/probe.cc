@@ -22,8 +22,11 @@ struct Pieces {
 class Prober {
  public:
   Prober(const Catalog& catalog, const std::vector<MissingName>& missing,
-         const std::optional<GptOssConfig>& config)
-      : catalog_(catalog), missing_(missing), has_config_(config.has_value()) {
+         const std::optional<GptOssConfig>& config, const Orientations& orientations)
+      : catalog_(catalog),
+        missing_(missing),
+        has_config_(config.has_value()),
+        orientations_(orientations) {
     result_.config = config.value_or(GptOssConfig{});
   }
 
@@ -56,6 +59,7 @@ class Prober {
   std::optional<AxisOrder> expert_order(const Parameter& parameter, const StoredTensor& tensor,
                                         const Shape& expected);
   std::optional<AxisOrder> order_by_shape(ParameterKind kind, const Shape& stored) const;
+  std::optional<AxisOrder> square_order(const Parameter& parameter, std::size_t tensor);
   void judge_missing();
   void check_layers();
   bool check_shape(const StoredTensor& tensor, const Shape& expected);
@@ -65,6 +69,7 @@ class Prober {
   const Catalog& catalog_;
   const std::vector<MissingName>& missing_;
   bool has_config_;
+  const Orientations& orientations_;
   Description result_;
   std::map<Parameter, Pieces> groups_;
   std::vector<std::pair<Parameter, std::size_t>> order_;
@@ -248,8 +253,6 @@ std::optional<AxisOrder> Prober::order_by_shape(ParameterKind kind, const Shape&
   return std::nullopt;
 }
 
-// A square weight lies as its sibling in the same layer does: gate_up and down are never square
-// both, since one has 2I rows and the other I columns.
 std::optional<AxisOrder> Prober::expert_order(const Parameter& parameter,
                                               const StoredTensor& tensor, const Shape& expected) {
   if (expected[1] != expected[2]) {
@@ -263,18 +266,40 @@ std::optional<AxisOrder> Prober::expert_order(const Parameter& parameter,
     return order;
   }
   if (!check_shape(tensor, expected)) return std::nullopt;
+  return square_order(parameter, *groups_.at(parameter).dense);
+}
+
+// A square weight lies as its sibling in the same layer does: gate_up and down are never square
+// both, since one has 2I rows and the other I columns. Without the sibling its own weights may
+// tell.
+std::optional<AxisOrder> Prober::square_order(const Parameter& parameter, std::size_t index) {
+  const StoredTensor& tensor = catalog_[index];
+  result_.square.push_back(index);
   Parameter sibling = parameter;
   sibling.kind = parameter.kind == ParameterKind::down_weight ? ParameterKind::gate_up_weight
                                                               : ParameterKind::down_weight;
+  std::optional<AxisOrder> order = orientations_.forced;
   const auto found = groups_.find(sibling);
-  if (found != groups_.end() && found->second.dense) {
-    const auto order = order_by_shape(sibling.kind, catalog_[*found->second.dense].shape);
-    if (order) return order;
+  if (!order && found != groups_.end() && found->second.dense) {
+    order = order_by_shape(sibling.kind, catalog_[*found->second.dense].shape);
   }
+  const auto measured = orientations_.measured.find(index);
+  const bool is_measured = measured != orientations_.measured.end();
+  if (order && is_measured && measured->second != *order) {
+    warn(ErrorCode::unknown_orientation, tensor.name,
+         "PROBABLY TRANSPOSED: it is taken to be stored " + std::string(mxferry::name(*order)) +
+             ", but the weights were once MXFP4 blocks that ran along the other dimension; "
+             "--orientation " +
+             std::string(mxferry::name(measured->second)) + " reads it that way");
+  }
+  if (order) return order;
+  if (is_measured) return measured->second;
   fatal(ErrorCode::unknown_orientation, tensor.name,
         "the weight is square and '" +
             tensor_name(*result_.layout, result_.attn, sibling, Piece::dense).value_or("") +
-            "', whose shape would tell whether it is stored [out, in] or [in, out], is missing");
+            "', whose shape would tell whether it is stored [out, in] or [in, out], is missing; "
+            "say it "
+            "with --orientation out_in or in_out");
   return std::nullopt;
 }
 
@@ -381,8 +406,8 @@ void Prober::check_layers() {
 }  // namespace
 
 Description probe(const Catalog& catalog, const std::vector<MissingName>& missing,
-                  const std::optional<GptOssConfig>& config) {
-  return Prober(catalog, missing, config).run();
+                  const std::optional<GptOssConfig>& config, const Orientations& orientations) {
+  return Prober(catalog, missing, config, orientations).run();
 }
 
 }  // namespace mxferry

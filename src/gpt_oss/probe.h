@@ -2,6 +2,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <map>
 #include <optional>
 #include <string>
 #include <vector>
@@ -38,8 +39,14 @@ struct MissingName {
   bool file_exists = false;
 };
 
-// Everything that planning needs to know about a source; a function of names, dtypes, shapes and
-// the config alone.
+// How square expert weights lie, from elsewhere than names and shapes.
+struct Orientations {
+  std::optional<AxisOrder> forced;            // by the user, for all of them
+  std::map<std::size_t, AxisOrder> measured;  // by tensor: from the weights themselves
+};
+
+// Everything that planning needs to know about a source; a function of names, dtypes, shapes, the
+// config and the orientations given.
 struct Description {
   std::optional<Layout> layout;  // nullopt: not a gpt-oss checkpoint, and a problem says so
   std::string layout_reason;     // how it was recognised, for people
@@ -47,13 +54,15 @@ struct Description {
   bool packed = false;           // some expert weight is MXFP4
   GptOssConfig config;           // as given, completed from the shapes
   std::vector<SourceParameter> parameters;  // in the catalog's order
-  std::vector<std::size_t> unknown;         // tensors that the layout does not know
+  // Dense expert weights whose shape does not tell how they lie: tensors of the catalog.
+  std::vector<std::size_t> square;
+  std::vector<std::size_t> unknown;  // tensors that the layout does not know
   std::vector<Problem> problems;
 };
 
 // `missing`: index entries without a tensor. `config`: what config.json says, nullopt where there
 // is none.
 Description probe(const Catalog& catalog, const std::vector<MissingName>& missing,
-                  const std::optional<GptOssConfig>& config);
+                  const std::optional<GptOssConfig>& config, const Orientations& orientations = {});
 
 }  // namespace mxferry

@@ -50,13 +50,6 @@ double largest_magnitude(const double* weights) noexcept {
   return largest;
 }
 
-bool is_exact_under(const double* weights, std::uint8_t scale) noexcept {
-  if (scale == 255) return false;
-  return std::all_of(weights, weights + kBlockSize, [&](double weight) {
-    return std::ranges::find(kValues, units(weight, scale)) != kValues.end();
-  });
-}
-
 // Whether `scale` has less squared error over the block than the next one. Every term is a multiple
 // of a power of two and small: see least_error-inl.h.
 bool has_less_error_than_next(const double* weights, std::uint8_t scale) noexcept {
@@ -126,6 +119,13 @@ int code_of(double weight, std::uint8_t scale) noexcept {
     }
   }
   return std::signbit(weight) ? code | 8 : code;
+}
+
+bool is_exact_under(const double* weights, std::uint8_t scale) noexcept {
+  if (scale == 255) return false;
+  return std::all_of(weights, weights + kBlockSize, [&](double weight) {
+    return std::ranges::find(kValues, units(weight, scale)) != kValues.end();
+  });
 }
 
 Block encode_block(const double* weights, const QuantRow& row,

@@ -24,6 +24,9 @@ std::uint8_t scale_of(double largest, ScaleRule rule, const QuantRow& row) noexc
 // The code of a weight under a scale below 255: nearest, ties to even, saturating.
 int code_of(double weight, std::uint8_t scale) noexcept;
 
+// Whether all 32 weights are FP4_VALUES times the scale.
+bool is_exact_under(const double* weights, std::uint8_t scale) noexcept;
+
 struct Block {
   std::uint8_t scale = 0;
   bool kept = false;

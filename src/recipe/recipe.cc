@@ -14,6 +14,11 @@ std::uint64_t element_bytes(DType dtype) noexcept {
   return static_cast<std::uint64_t>(bits(dtype)) / 8;
 }
 
+// Of blocks and scales.
+std::uint64_t packed_bytes(const Recipe& recipe) noexcept {
+  return element_count(recipe) / kBlockSize * (kBlockBytes + 1);
+}
+
 }  // namespace
 
 std::uint64_t source_bytes(const Recipe& recipe) noexcept {
@@ -21,7 +26,7 @@ std::uint64_t source_bytes(const Recipe& recipe) noexcept {
     case Operation::copy:
       return element_count(recipe);
     case Operation::decode:
-      return element_count(recipe) / kBlockSize * (kBlockBytes + 1);
+      return packed_bytes(recipe);
     default:
       return element_count(recipe) * element_bytes(recipe.from);
   }
@@ -29,6 +34,7 @@ std::uint64_t source_bytes(const Recipe& recipe) noexcept {
 
 std::uint64_t target_bytes(const Recipe& recipe) noexcept {
   if (recipe.operation == Operation::copy) return element_count(recipe);
+  if (recipe.operation == Operation::encode) return packed_bytes(recipe);
   return element_count(recipe) * element_bytes(recipe.to);
 }
 

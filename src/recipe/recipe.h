@@ -2,23 +2,19 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <optional>
 
 #include "mxferry/dtype.h"
+#include "mxferry/layout.h"
 
 namespace mxferry {
-
-// The order of a matrix in memory. A parameter is logically [out, in]; `in_out` is its transpose.
-enum class AxisOrder { out_in, in_out };
-
-constexpr AxisOrder flipped(AxisOrder order) noexcept {
-  return order == AxisOrder::out_in ? AxisOrder::in_out : AxisOrder::out_in;
-}
 
 enum class Operation {
   copy,       // bytes as they are
   cast,       // dense to dense of another dtype, same order
   transpose,  // dense to dense in the other order, cast where from != to
   decode,     // blocks and scales to dense, in target_order
+  encode,     // dense in source_order to blocks and scales
 };
 
 // One parameter's way from the tensors that hold it in the source to the tensor that holds it in
@@ -30,10 +26,14 @@ struct Recipe {
   std::size_t source = 0;           // index into the source catalog; for `decode` the blocks
   std::size_t source_scales = 0;    // `decode` only
   std::uint64_t source_offset = 0;  // bytes into the source tensor: a part of a fused one
-  std::size_t target = 0;           // index into the target catalog
+  std::size_t target = 0;           // index into the target catalog; for `encode` the blocks
+  std::size_t target_scales = 0;    // `encode` only
+  // `encode` only: index into the catalog of the reference, where there is one.
+  std::optional<std::size_t> reference_scales = {};
   std::uint64_t target_offset = 0;  // bytes into the target tensor
   DType from = DType::U8;
   DType to = DType::U8;
+  AxisOrder source_order = AxisOrder::out_in;  // `encode`
   AxisOrder target_order = AxisOrder::out_in;  // `decode` and `transpose`
   std::int64_t experts = 1;
   std::int64_t rows = 1;

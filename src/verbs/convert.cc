@@ -10,11 +10,14 @@
 #include "base/file.h"
 #include "base/parallel.h"
 #include "checkpoint/shard_index.h"
+#include "flow/read_back.h"
 #include "flow/run.h"
 #include "gpt_oss/config_json.h"
 #include "gpt_oss/name_regex.h"
 #include "gpt_oss/plan.h"
 #include "mxferry/error.h"
+#include "mxferry/verify.h"
+#include "verbs/compare_checkpoints.h"
 #include "verbs/memory_limits.h"
 #include "verbs/output.h"
 #include "verbs/side_files.h"
@@ -26,6 +29,7 @@ namespace {
 // Everything that is known before the first byte is converted.
 struct Preparation {
   SourceCheckpoint source;
+  std::optional<SourceCheckpoint> reference;
   Plan plan;
   OutputLayout layout;
   std::vector<std::string> names;  // of the shards
@@ -50,17 +54,56 @@ void check_options(const ConvertOptions& options) {
   if (options.dense_dtype && !is_dense_float(*options.dense_dtype)) {
     refuse("the dense dtype", "bf16, f16 or f32", std::string(name(*options.dense_dtype)));
   }
+  if (!options.reference.empty() && options.dtype != Codec::mxfp4) {
+    refuse("--reference is for weights that are quantized", "--dtype mxfp4",
+           options.dtype ? std::string(name(*options.dtype)) : "none");
+  }
 }
 
-Target make_target(const ConvertOptions& options) {
+// Where the reference keeps the scales of a parameter that is to be quantized.
+std::size_t find_reference_scales(const SourceCheckpoint& reference,
+                                  const SourceParameter& wanted) {
+  const std::vector<SourceParameter>& parameters = reference.description.parameters;
+  const auto found = std::ranges::find_if(parameters, [&](const SourceParameter& candidate) {
+    return candidate.parameter.kind == wanted.parameter.kind &&
+           candidate.parameter.layer == wanted.parameter.layer && candidate.form.packed;
+  });
+  const std::string what =
+      std::string("the ") + description(wanted.parameter.kind) +
+      (wanted.parameter.layer ? " of layer " + std::to_string(*wanted.parameter.layer)
+                              : std::string());
+  if (found == parameters.end()) {
+    throw Error(ErrorCode::missing_tensor,
+                {.problem = "the reference has no MXFP4 weights for " + what,
+                 .file = reference.folder.path,
+                 .advice = "Give an MXFP4 checkpoint of the same model, or none"});
+  }
+  if (found->shape != wanted.shape) {
+    throw Error(ErrorCode::wrong_shape,
+                {.problem = "the reference is of another model: " + what + " has another shape",
+                 .file = reference.folder.path,
+                 .expected = to_string(wanted.shape),
+                 .found = to_string(found->shape)});
+  }
+  return found->form.scales;
+}
+
+// `reference` may be null, and must outlive the target.
+Target make_target(const ConvertOptions& options, const SourceCheckpoint* reference) {
   Target target{.layout = options.to,
                 .attn = options.backend.attn,
                 .dtype = options.dtype,
                 .dense_dtype = options.dense_dtype,
-                .excluded = {}};
+                .excluded = {},
+                .reference_scales = {}};
   if (!options.exclude.empty()) {
     target.excluded = [regex = std::make_shared<const NameRegex>(options.exclude)](
                           std::string_view name) { return regex->matches_start(name); };
+  }
+  if (reference != nullptr) {
+    target.reference_scales = [reference](const SourceParameter& parameter) {
+      return find_reference_scales(*reference, parameter);
+    };
   }
   return target;
 }
@@ -100,14 +143,20 @@ void summarize(const ConvertOptions& options, Preparation& p) {
 
 Preparation prepare(const ConvertOptions& options) {
   check_options(options);
-  Preparation p{.source = open_source(options.source),
+  Preparation p{.source = open_source(options.source, options.orientation),
+                .reference = {},
                 .plan = {},
                 .layout = {},
                 .names = {},
                 .fit = {},
                 .summary = {}};
   require_sound(p.source);
-  p.plan = make_plan(p.source.catalog, p.source.description, make_target(options));
+  if (!options.reference.empty()) {
+    p.reference = open_source(options.reference);
+    require_sound(*p.reference);
+  }
+  p.plan = make_plan(p.source.catalog, p.source.description,
+                     make_target(options, p.reference ? &*p.reference : nullptr));
   if (p.plan.target.empty()) {
     throw Error(ErrorCode::invalid_argument, {.problem = "--exclude leaves no tensor to convert",
                                               .found = "'" + options.exclude + "'"});
@@ -120,7 +169,13 @@ Preparation prepare(const ConvertOptions& options) {
   std::uint64_t header_bytes = 0;
   for (const Shard& shard : p.source.folder.shards) header_bytes += shard.header.data_offset;
   for (const OutputFile& file : p.layout.files) header_bytes += file.header.size();
-  p.fit = fit_memory(p.plan.recipes, options.threads, options.max_memory, header_bytes);
+  if (p.reference) {
+    for (const Shard& shard : p.reference->folder.shards) header_bytes += shard.header.data_offset;
+  }
+  const auto scratch_bytes = [&](const TileLimits& limits) {
+    return scratch_sizes(p.plan.recipes, limits).total();
+  };
+  p.fit = fit_memory(scratch_bytes, options.threads, options.max_memory, header_bytes);
   summarize(options, p);
   return p;
 }
@@ -154,26 +209,120 @@ void write_side_files(const ConvertOptions& options, const Preparation& p, Outpu
   }
 }
 
-LossCounts write_weights(const ConvertOptions& options, const Preparation& p,
-                         OutputFolder& folder) {
-  std::vector<File> files;
-  files.reserve(p.source.folder.shards.size());
-  for (const Shard& shard : p.source.folder.shards)
-    files.push_back(File::open_for_reading(shard.path));
-  const FileSource source(p.source.catalog, std::move(files));
+// Whether the target may not hold what the recipe reads.
+bool is_lossy(const Recipe& recipe) {
+  switch (recipe.operation) {
+    case Operation::copy:
+      return false;
+    case Operation::encode:
+      return true;
+    case Operation::decode:
+      return recipe.to == DType::F16;
+    case Operation::cast:
+    case Operation::transpose:
+      return recipe.to != recipe.from && recipe.to != DType::F32;
+  }
+  return false;
+}
+
+// The steps of a conversion that move weights, one after the other, as one progress.
+class Steps {
+ public:
+  Steps(const ConvertOptions& options, const Preparation& p)
+      : options_(options),
+        p_(p),
+        loses_(options.verify && std::ranges::any_of(p.plan.recipes, is_lossy)) {
+    const std::uint64_t out = p.summary.bytes_out;
+    total_ = out + (options.verify ? out : 0) + (loses_ ? p.summary.bytes_in + out : 0);
+  }
+
+  // Whether the loss is to be measured.
+  bool loses() const noexcept { return loses_; }
+
+  std::vector<ConversionCounts> run(Sink& sink) {
+    const FileSource source(p_.source.catalog, open_shards(p_.source));
+    std::optional<FileSource> reference;
+    if (p_.reference) reference.emplace(p_.reference->catalog, open_shards(*p_.reference));
+    const FlowOptions flow{.threads = p_.fit.threads,
+                           .limits = p_.fit.limits,
+                           .allow_nonfinite = options_.allow_nonfinite,
+                           .quant_mode = options_.quant_mode,
+                           .reference = reference ? &*reference : nullptr,
+                           .stop = options_.stop,
+                           .progress = progress()};
+    auto counts = run_flow(p_.plan.recipes, p_.source.catalog, p_.plan.target, p_.names.size(),
+                           source, sink, flow);
+    before_ += p_.summary.bytes_out;
+    return counts;
+  }
+
+  Difference measure_loss() {
+    const auto report = progress();
+    VerifyOptions verify_options{.a = {},
+                                 .b = {},
+                                 .threads = options_.threads,
+                                 .max_memory = options_.max_memory,
+                                 .orientation_a = {},
+                                 .orientation_b = {},
+                                 .progress = {},
+                                 .stop = options_.stop};
+    if (report) {
+      verify_options.progress = [&](const ConvertProgress& done) { report(done.bytes_done); };
+    }
+    // A part that --exclude left without whole layers is compared all the same.
+    const SourceCheckpoint target = open_source(options_.destination.string());
+    if (!target.description.layout) return {};
+    return compare_checkpoints(p_.source, target, verify_options).total;
+  }
+
+  void finish() {
+    if (options_.progress) options_.progress({total_, total_});
+  }
+
+ private:
+  std::function<void(std::uint64_t)> progress() const {
+    if (!options_.progress) return {};
+    return [this](std::uint64_t bytes) { options_.progress({before_ + bytes, total_}); };
+  }
+
+  const ConvertOptions& options_;
+  const Preparation& p_;
+  bool loses_;
+  std::uint64_t total_ = 0;
+  std::uint64_t before_ = 0;  // bytes of the steps that are done
+};
+
+std::vector<ConversionCounts> write_weights(const ConvertOptions& options, const Preparation& p,
+                                            OutputFolder& folder, Steps& steps) {
   std::vector<OutputFile> outputs = p.layout.files;
   for (OutputFile& output : outputs) output.path = folder.add(output.path.string());
   FileSink sink(p.plan.target, std::move(outputs), options.sync);
-  FlowOptions flow{.threads = p.fit.threads,
-                   .limits = p.fit.limits,
-                   .allow_nonfinite = options.allow_nonfinite,
-                   .stop = options.stop,
-                   .progress = {}};
-  if (options.progress) {
-    flow.progress = [&](std::uint64_t bytes) { options.progress({bytes, p.summary.bytes_out}); };
+  return steps.run(sink);
+}
+
+// Converts again, into a comparison with what the files hold; from the disk, where they are synced.
+void read_back(const ConvertOptions& options, const Preparation& p, const OutputFolder& folder,
+               Steps& steps) {
+  std::vector<File> files;
+  for (const OutputFile& output : p.layout.files) {
+    files.push_back(File::open_for_reading(folder.path() / output.path));
+    if (options.sync) files.back().forget_cached();
   }
-  return run_flow(p.plan.recipes, p.source.catalog, p.plan.target, p.names.size(), source, sink,
-                  flow);
+  ReadBack sink(p.plan.target, std::move(files));
+  steps.run(sink);
+}
+
+void report_counts(const Preparation& p, const std::vector<ConversionCounts>& counts,
+                   ConvertReport& report) {
+  const ConversionCounts total = sum(counts);
+  report.underflows = total.underflows;
+  report.flushed = total.flushed;
+  for (std::size_t i = 0; i < counts.size(); ++i) {
+    const Recipe& recipe = p.plan.recipes[i];
+    if (recipe.operation != Operation::encode) continue;
+    report.quantized.push_back(
+        {p.plan.target[recipe.target].name, counts[i].blocks, counts[i].kept, counts[i].saturated});
+  }
 }
 
 }  // namespace
@@ -188,19 +337,21 @@ ConvertReport convert(const ConvertOptions& options) {
   check_destination(options.destination, p.summary.source, options.force);
   check_disk(options, p.summary);
   ConvertReport report;
+  Steps steps(options, p);
   {
     OutputFolder folder(options.destination);
     write_side_files(options, p, folder);
-    const LossCounts losses = write_weights(options, p, folder);
-    report.underflows = losses.underflows;
-    report.flushed = losses.flushed;
+    report_counts(p, write_weights(options, p, folder, steps), report);
+    if (options.verify) read_back(options, p, folder, steps);
     if (p.names.size() > 1) {
       const std::string text = index_text(p.plan.target, p.names);
       write_text_file(folder.add(kIndexName), text, options.sync);
     }
     folder.commit();
   }
-  if (options.progress) options.progress({p.summary.bytes_out, p.summary.bytes_out});
+  report.verified = options.verify;
+  if (steps.loses()) report.loss = steps.measure_loss();
+  steps.finish();
   report.plan = std::move(p.summary);
   report.seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
   return report;

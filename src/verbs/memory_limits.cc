@@ -4,7 +4,6 @@
 #include <string>
 
 #include "base/parallel.h"
-#include "flow/run.h"
 #include "mxferry/error.h"
 
 namespace mxferry {
@@ -20,12 +19,6 @@ constexpr std::uint64_t kPerThread = kMiB;
 // Smaller tiles would make conversions crawl.
 constexpr std::size_t kSmallestSource = std::size_t{128} << 10;
 
-std::uint64_t peak(const std::vector<Recipe>& recipes, const TileLimits& limits, int threads,
-                   std::uint64_t fixed) {
-  return fixed + static_cast<std::uint64_t>(threads) *
-                     (scratch_sizes(recipes, limits).total() + kPerThread);
-}
-
 TileLimits starting_limits(int threads) {
   TileLimits limits;
   // Twice as many tiles as threads even the load out where there are few experts.
@@ -35,7 +28,7 @@ TileLimits starting_limits(int threads) {
 
 }  // namespace
 
-MemoryFit fit_memory(const std::vector<Recipe>& recipes, int threads, std::uint64_t max_memory,
+MemoryFit fit_memory(const ScratchBytes& scratch_bytes, int threads, std::uint64_t max_memory,
                      std::uint64_t header_bytes) {
   const std::uint64_t fixed = kProcess + kPerHeaderByte * header_bytes;
   const int wanted = threads == 0 ? available_threads() : threads;
@@ -44,14 +37,14 @@ MemoryFit fit_memory(const std::vector<Recipe>& recipes, int threads, std::uint6
     TileLimits limits = starting_limits(count);
     for (; limits.source_bytes >= kSmallestSource;
          limits.source_bytes /= 2, limits.target_bytes /= 2) {
-      smallest = peak(recipes, limits, count, fixed);
+      smallest = fixed + static_cast<std::uint64_t>(count) * (scratch_bytes(limits) + kPerThread);
       if (smallest <= max_memory) return {count, limits, smallest};
     }
     if (threads != 0) break;  // the caller insists on this many
   }
   throw Error(
       ErrorCode::not_enough_memory,
-      {.problem = "the conversion does not fit into --max-memory",
+      {.problem = "the work does not fit into --max-memory",
        .expected = "at least " + std::to_string(smallest) + " bytes for " +
                    std::to_string(threads == 0 ? 1 : threads) + " thread(s)",
        .found = std::to_string(max_memory),

@@ -1,10 +1,9 @@
 #pragma once
 
 #include <cstdint>
-#include <vector>
+#include <functional>
 
 #include "flow/tile.h"
-#include "recipe/recipe.h"
 
 namespace mxferry {
 
@@ -15,10 +14,13 @@ struct MemoryFit {
   std::uint64_t peak_memory = 0;  // bytes of the whole process, estimated from above
 };
 
+// The bytes of one worker's buffers with these limits.
+using ScratchBytes = std::function<std::uint64_t(const TileLimits& limits)>;
+
 // Chooses threads and tile sizes. `threads` 0 means as many as the process may use, fewer where the
 // memory does not suffice. `header_bytes`: all headers, source and target. Throws
 // Error(not_enough_memory) that says what would do.
-MemoryFit fit_memory(const std::vector<Recipe>& recipes, int threads, std::uint64_t max_memory,
+MemoryFit fit_memory(const ScratchBytes& scratch_bytes, int threads, std::uint64_t max_memory,
                      std::uint64_t header_bytes);
 
 }  // namespace mxferry

@@ -1,12 +1,15 @@
 #include "verbs/source_checkpoint.h"
 
 #include <algorithm>
+#include <map>
+#include <span>
 #include <system_error>
 #include <utility>
 
 #include "base/file.h"
 #include "gpt_oss/config_json.h"
 #include "mxferry/error.h"
+#include "mxfp4/fingerprint.h"
 
 namespace mxferry {
 namespace {
@@ -54,9 +57,52 @@ std::optional<GptOssConfig> parse_sizes(const SourceCheckpoint& checkpoint,
   }
 }
 
+// Reads a corner of a square expert weight and looks which way its blocks ran, if it has any.
+mxfp4::Fingerprint measure(const SourceCheckpoint& checkpoint, const StoredTensor& tensor) {
+  constexpr std::int64_t kMostSampled = 128;
+  const std::int64_t side = tensor.shape[2];
+  const auto sampled = static_cast<std::size_t>(std::min(side, kMostSampled));
+  const auto size = static_cast<std::size_t>(bits(tensor.dtype)) / 8;
+  std::vector<std::byte> sample(sampled * sampled * size);
+  const File file = File::open_for_reading(checkpoint.folder.shards[tensor.shard].path);
+  for (std::size_t row = 0; row < sampled; ++row) {
+    file.read(tensor.offset + row * static_cast<std::size_t>(side) * size,
+              std::span(sample).subspan(row * sampled * size, sampled * size));
+  }
+  return mxfp4::fingerprint({.data = sample.data(),
+                             .dtype = tensor.dtype,
+                             .order = mxfp4::Order::rows,
+                             .stride = sampled,
+                             .rows = sampled,
+                             .columns = sampled});
+}
+
+// Seen as stored: blocks run along the input.
+std::map<std::size_t, AxisOrder> measure_all(const SourceCheckpoint& checkpoint,
+                                             const std::vector<std::size_t>& tensors) {
+  std::map<std::size_t, AxisOrder> orders;
+  for (const std::size_t tensor : tensors) {
+    const StoredTensor& stored = checkpoint.catalog[tensor];
+    if (stored.byte_count == 0) continue;
+    const mxfp4::Fingerprint found = measure(checkpoint, stored);
+    if (found == mxfp4::Fingerprint::along_input) orders[tensor] = AxisOrder::out_in;
+    if (found == mxfp4::Fingerprint::along_rows) orders[tensor] = AxisOrder::in_out;
+  }
+  return orders;
+}
+
 }  // namespace
 
-SourceCheckpoint open_source(const std::string& source) {
+std::vector<File> open_shards(const SourceCheckpoint& checkpoint) {
+  std::vector<File> files;
+  files.reserve(checkpoint.folder.shards.size());
+  for (const Shard& shard : checkpoint.folder.shards) {
+    files.push_back(File::open_for_reading(shard.path));
+  }
+  return files;
+}
+
+SourceCheckpoint open_source(const std::string& source, std::optional<AxisOrder> orientation) {
   SourceCheckpoint checkpoint;
   checkpoint.folder = open_folder(resolve_source(source));
   checkpoint.catalog = make_catalog(checkpoint.folder);
@@ -68,8 +114,13 @@ SourceCheckpoint open_source(const std::string& source) {
   }
   // Without a single tensor the folder's own problems say why.
   if (!checkpoint.catalog.empty() || checkpoint.problems.empty()) {
-    checkpoint.description =
-        probe(checkpoint.catalog, missing, parse_sizes(checkpoint, checkpoint.problems));
+    const std::optional<GptOssConfig> sizes = parse_sizes(checkpoint, checkpoint.problems);
+    Orientations orientations{.forced = orientation, .measured = {}};
+    checkpoint.description = probe(checkpoint.catalog, missing, sizes, orientations);
+    if (!checkpoint.description.square.empty()) {
+      orientations.measured = measure_all(checkpoint, checkpoint.description.square);
+      checkpoint.description = probe(checkpoint.catalog, missing, sizes, orientations);
+    }
   }
   std::ranges::copy(checkpoint.description.problems, std::back_inserter(checkpoint.problems));
   std::ranges::stable_sort(checkpoint.problems, std::ranges::greater(), &Problem::severity);

@@ -5,6 +5,7 @@
 #include <string>
 #include <vector>
 
+#include "base/file.h"
 #include "checkpoint/folder.h"
 #include "gpt_oss/probe.h"
 #include "recipe/catalog.h"
@@ -20,8 +21,13 @@ struct SourceCheckpoint {
   std::vector<Problem> problems;  // of folder and description, fatal ones first
 };
 
-// Throws Error(not_a_checkpoint, io_error) only where there is nothing to look at.
-SourceCheckpoint open_source(const std::string& source);
+// `orientation`: how square dense expert weights lie, where the user says so. Throws
+// Error(not_a_checkpoint, io_error) only where there is nothing to look at.
+SourceCheckpoint open_source(const std::string& source,
+                             std::optional<AxisOrder> orientation = std::nullopt);
+
+// The checkpoint's shards, opened for reading, by number. Throws Error(io_error).
+std::vector<File> open_shards(const SourceCheckpoint& checkpoint);
 
 // Throws the first fatal problem as an Error.
 void require_sound(const SourceCheckpoint& checkpoint);

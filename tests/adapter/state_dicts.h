@@ -25,6 +25,12 @@ inline Tensor bytes(Shape shape, std::uint32_t seed) {
   return tensor;
 }
 
+inline Tensor filled(Shape shape, std::uint8_t byte) {
+  Tensor tensor = Tensor::empty(DType::U8, std::move(shape));
+  std::memset(tensor.data(), byte, tensor.byte_count());
+  return tensor;
+}
+
 inline bool same(const Tensor& a, const Tensor& b) {
   return a.dtype() == b.dtype() && a.shape() == b.shape() &&
          (a.byte_count() == 0 || std::memcmp(a.data(), b.data(), a.byte_count()) == 0);

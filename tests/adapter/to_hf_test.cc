@@ -2,6 +2,7 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <limits>
 #include <string>
 #include <vector>
 
@@ -143,18 +144,51 @@ TEST(ToHf, StorageRefusesWhatIsNotMadeOfBlocks) {
   }
 }
 
-TEST(ToHf, ValuesAreNotSupportedYet) {
-  for (const auto& call : std::vector<std::function<void()>>{
-           [] { adapter().to_hf({}, "", Quantization::values); },
-           [] { adapter().convert_single_tensor_to_hf("a", {}, "", Quantization::values); }}) {
-    try {
-      call();
-      FAIL() << "no error";
-    } catch (const Error& error) {
-      EXPECT_EQ(error.code(), ErrorCode::unsupported);
-      EXPECT_THAT(error.what(), HasSubstr("Quantization::values"));
-    }
+// There and back: what was decoded returns with the same values.
+TEST(ToHf, ValuesAreTheWeightsQuantized) {
+  for (const DType dtype : {DType::BF16, DType::F32}) {
+    const GPTOSSStateDictAdapter to_dtype({}, {}, {}, dtype);
+    StateDict packed;
+    packed.set("0.mlp.experts.gate_up_proj_blocks",
+               bytes({kExperts, 2 * kIntermediate, kHidden / 32, 16}, 1));
+    packed.set("0.mlp.experts.gate_up_proj_scales",
+               filled({kExperts, 2 * kIntermediate, kHidden / 32}, 119));
+    StateDict dict = packed;
+    to_dtype.from_hf(dict);
+    const StateDict hf = to_dtype.to_hf(dict, "", Quantization::values);
+    EXPECT_THAT(hf.names(), ElementsAre("0.mlp.experts.gate_up_proj_blocks",
+                                        "0.mlp.experts.gate_up_proj_scales"));
+    StateDict again = hf;
+    to_dtype.from_hf(again);
+    EXPECT_TRUE(same(again.at("0.mlp.experts.gate_and_up_projs"),
+                     dict.at("0.mlp.experts.gate_and_up_projs")));
+    const auto kept = GPTOSSStateDictAdapter::quantize_moe_weights(
+        dict.at("0.mlp.experts.gate_and_up_projs"), QuantMode::ocp,
+        &packed.at("0.mlp.experts.gate_up_proj_scales"));
+    EXPECT_TRUE(same(kept.blocks, packed.at("0.mlp.experts.gate_up_proj_blocks")));
+    EXPECT_TRUE(same(kept.scales, packed.at("0.mlp.experts.gate_up_proj_scales")));
   }
+}
+
+TEST(ToHf, ValuesRefuseWhatMxfp4CannotHold) {
+  Tensor weights = Tensor::empty(DType::F32, {2, 64, 40});
+  std::fill_n(weights.as<float>(), weights.element_count(), 0.5F);
+  // Expert 1, input 35, output 7.
+  weights.as<float>()[(64 + 35) * 40 + 7] = std::numeric_limits<float>::quiet_NaN();
+  try {
+    adapter().convert_single_tensor_to_hf("0.mlp.experts.down_projs", weights, "",
+                                          Quantization::values);
+    FAIL() << "no error";
+  } catch (const Error& error) {
+    EXPECT_EQ(error.code(), ErrorCode::nonfinite_weight);
+    EXPECT_EQ(error.details().tensor, "0.mlp.experts.down_projs");
+    EXPECT_THAT(error.details().problem, HasSubstr("expert 1, row 7, column 35"));
+  }
+  EXPECT_THROW(GPTOSSStateDictAdapter::quantize_moe_weights(bytes({2, 64, 40}, 1)), Error);
+  const Tensor wrong = bytes({2, 40, 3}, 1);
+  weights.as<float>()[(64 + 35) * 40 + 7] = 0;
+  EXPECT_THROW(GPTOSSStateDictAdapter::quantize_moe_weights(weights, QuantMode::gptoss, &wrong),
+               Error);
 }
 
 TEST(ToHf, TwoTensorsOfOneNameAreAnError) {

@@ -91,15 +91,6 @@ class Layouts(CommandTest):
         self.assertEqual(dtypes["block.0.mlp.mlp1_weight.scales"], "UE8")
         self.assertEqual(dtypes["norm.scale"], "BF16")
 
-    def test_dense_weights_do_not_become_mxfp4(self):
-        self.sample("dense", "--dtype", "bf16")
-        printed = self.convert("dense", "dst", "--to", "hf", "--dtype", "mxfp4", code=USAGE)
-        self.assertIn("quantize", printed.stderr)
-        self.convert("dense", "dst", "--to", "nemo", "--dtype", "mxfp4", code=USAGE)
-        self.assertFalse((self.folder / "dst").exists())
-
-
-class Dtypes(CommandTest):
     def dtypes(self, folder: str) -> tuple[set[str], set[str]]:
         """Those of the experts' weights and those of the rest."""
         expert: set[str] = set()

@@ -17,6 +17,8 @@ PREPARATION = """
 mxferry sample gpt-oss-20b --preset tiny
 mxferry sample gpt-oss-20b/original --preset tiny --to original
 mxferry sample gpt-oss-120b --preset tiny --layers 3
+mxferry convert gpt-oss-20b finetuned --to hf
+mxferry convert finetuned finetuned-mxfp4 --to hf --dtype mxfp4
 cached=.cache/huggingface/hub/models--openai--gpt-oss-20b
 mkdir -p $cached/refs $cached/snapshots
 printf 0123456789abcdef0123456789abcdef01234567 > $cached/refs/main

@@ -9,6 +9,8 @@
 
 #include "flow/transcode.h"
 #include "mxferry/mxfp4.h"
+#include "mxfp4/encode.h"
+#include "mxfp4/encode_reference.h"
 #include "mxfp4/reference.h"
 #include "tests/flow/in_memory.h"
 
@@ -53,7 +55,8 @@ struct Job {
   std::vector<Recipe> recipes;
   Catalog source, target;
   std::vector<Bytes> input, expected;
-  LossCounts losses;
+  std::vector<Bytes> reference;  // scales, by index
+  ConversionCounts losses;
   std::size_t shards = 1;
 
   std::size_t add_source(Bytes bytes) {
@@ -64,7 +67,7 @@ struct Job {
   }
 };
 
-inline void count_loss(LossCounts& losses, DType to, double value) {
+inline void count_loss(ConversionCounts& losses, DType to, double value) {
   if (to != DType::F16 || value == 0 || std::fabs(value) >= 0x1p-14) return;
   const double units = value / 0x1p-24;
   if (units == std::nearbyint(units)) return;
@@ -147,9 +150,76 @@ inline void prepare_copy(Job& job, Recipe& recipe, std::uint64_t seed) {
   recipe.source = job.add_source(std::move(stored));
 }
 
+inline mxfp4::DenseTensorView dense_view(const Recipe& recipe, const std::byte* data) {
+  return {.data = data,
+          .dtype = recipe.from,
+          .order = recipe.source_order == AxisOrder::in_out ? mxfp4::Order::transposed
+                                                            : mxfp4::Order::rows,
+          .experts = static_cast<std::size_t>(recipe.experts),
+          .rows = static_cast<std::size_t>(recipe.rows),
+          .columns = static_cast<std::size_t>(recipe.columns)};
+}
+
+// Blocks and scales are two targets of their own. Every other seed has a reference, under whose
+// scales some blocks are exact.
+inline void add_encode(Job& job, Recipe recipe, std::uint64_t seed) {
+  const std::size_t blocks =
+      static_cast<std::size_t>(recipe.experts * recipe.rows * recipe.columns / kBlockSize);
+  recipe.source_offset = 4 * (seed % 5);
+  Bytes stored(recipe.source_offset + source_bytes(recipe), std::byte{0xA5});
+  Bytes scales(blocks);
+  for (std::size_t i = 0; i < blocks; ++i)
+    scales[i] = static_cast<std::byte>(112 + mix(seed + i) % 8);
+  for_each_weight(recipe, [&](std::int64_t e, std::int64_t r, std::int64_t c, std::size_t i) {
+    const std::uint64_t random = mix(seed + i);
+    const auto scale = std::to_integer<std::uint8_t>(scales[i / kBlockSize]);
+    const bool exact = mix(seed + i / kBlockSize) % 3 == 0;
+    const double value = exact ? mxfp4::reference::exact_value(scale, static_cast<int>(random % 16))
+                               : any_value(recipe.from, random);
+    store(stored,
+          recipe.source_offset +
+              place(recipe, recipe.source_order, e, r, c) * element_bytes(recipe.from),
+          recipe.from, value);
+  });
+  recipe.target = job.target.size();
+  recipe.target_scales = recipe.target + 1;
+  for (const std::size_t size : {blocks * kBlockBytes, blocks}) {
+    job.target.push_back(
+        {"target." + std::to_string(job.target.size()), DType::U8, {}, 0, 0, size});
+    job.expected.emplace_back(size);
+  }
+  const auto* reference_scales = reinterpret_cast<const std::uint8_t*>(scales.data());
+  const auto view = dense_view(recipe, stored.data() + recipe.source_offset);
+  const std::size_t groups = view.columns / kBlockSize;
+  const bool has_reference = seed % 2 == 0;
+  for (std::size_t expert = 0; expert < view.experts; ++expert) {
+    const std::size_t first = expert * view.rows * groups;
+    const mxfp4::EncodeCounts counts = mxfp4::reference::encode(
+        mxfp4::expert_of(view, expert),
+        {.reference_scales = has_reference ? reference_scales + first : nullptr,
+         .reference_row_bytes = groups},
+        {.blocks = reinterpret_cast<std::uint8_t*>(job.expected[recipe.target].data()) +
+                   first * kBlockBytes,
+         .block_row_bytes = groups * kBlockBytes,
+         .scales =
+             reinterpret_cast<std::uint8_t*>(job.expected[recipe.target_scales].data()) + first,
+         .scale_row_bytes = groups});
+    job.losses += {.blocks = counts.blocks, .kept = counts.kept, .saturated = counts.saturated};
+  }
+  if (has_reference) {
+    recipe.reference_scales = job.reference.size();
+    job.reference.push_back(std::move(scales));
+  }
+  recipe.source = job.add_source(std::move(stored));
+  job.recipes.push_back(recipe);
+}
+
 // Appends the recipe to a new target, or to the last one, as the parts of a fused tensor are.
 inline void add(Job& job, Recipe recipe, std::uint64_t seed, bool fused, int scale_count = 41) {
-  if (job.target.empty() || !fused) {
+  if (recipe.operation == Operation::encode) return add_encode(job, recipe, seed);
+  const bool after_encode =
+      !job.recipes.empty() && job.recipes.back().operation == Operation::encode;
+  if (job.target.empty() || after_encode || !fused) {
     job.target.push_back({"target." + std::to_string(job.target.size()), DType::U8, {}, 0, 0, 0});
     job.expected.emplace_back();
   }

@@ -28,7 +28,10 @@ struct Work {
   std::int64_t tiles(std::size_t shard) const {
     std::int64_t count = 0;
     for (const Recipe& recipe : recipes) {
-      if (target[recipe.target].shard == shard) count += Tiling(recipe, limits).count();
+      const bool writes =
+          target[recipe.target].shard == shard ||
+          (recipe.operation == Operation::encode && target[recipe.target_scales].shard == shard);
+      if (writes) count += Tiling(recipe, limits).count();
     }
     return count;
   }
@@ -41,9 +44,12 @@ Work any_work() {
   const auto count = *rc::gen::inRange<std::size_t>(0, 7);
   for (std::size_t i = 0; i < count; ++i) {
     work.recipes.push_back(any_recipe(300));
-    work.recipes.back().target = i;
-    work.target.push_back({});
-    work.target.back().shard = *rc::gen::inRange<std::size_t>(0, work.shards);
+    work.recipes.back().target = 2 * i;
+    work.recipes.back().target_scales = 2 * i + 1;
+    for (int tensor = 0; tensor < 2; ++tensor) {
+      work.target.push_back({});
+      work.target.back().shard = *rc::gen::inRange<std::size_t>(0, work.shards);
+    }
   }
   return work;
 }
@@ -69,9 +75,9 @@ Dealt deal_all(const Work& work, int threads) {
         EXPECT_EQ(work.target[next->recipe->target].shard, *shard);
         ++dealt.tiles[{next->recipe, next->tile.expert, next->tile.begin}];
       }
-      if (schedule.finish(*shard)) {
+      for (const std::size_t finished : schedule.finish(*next)) {
         const std::lock_guard lock(mutex);
-        ++dealt.finished[*shard];
+        ++dealt.finished[finished];
       }
     }
   });
@@ -84,7 +90,9 @@ RC_GTEST_PROP(Schedule, DealsEveryTileAndFinishesEveryShardOnce, ()) {
   std::size_t tiles = 0;
   for (std::size_t shard = 0; shard < work.shards; ++shard) {
     RC_ASSERT(dealt.finished[shard] == (work.tiles(shard) > 0 ? 1 : 0));
-    tiles += static_cast<std::size_t>(work.tiles(shard));
+  }
+  for (const Recipe& recipe : work.recipes) {
+    tiles += static_cast<std::size_t>(Tiling(recipe, work.limits).count());
   }
   RC_ASSERT(dealt.tiles.size() == tiles);
   for (const auto& [key, times] : dealt.tiles) RC_ASSERT(times == 1);
@@ -138,10 +146,32 @@ TEST(Schedule, PrefersAFreshShardThenTheOneWithMostLeft) {
 TEST(Schedule, IsFinishedWhenTheLastDealtTileIsDone) {
   const Work work = three_shards();
   Schedule schedule(work.recipes, work.target, work.shards, work.limits);
-  while (schedule.next({})) {
+  std::vector<Schedule::Work> of_shard_0;
+  while (const auto dealt = schedule.next({})) {
+    if (dealt->shard == 0) of_shard_0.push_back(*dealt);
   }
-  EXPECT_FALSE(schedule.finish(0));
-  EXPECT_TRUE(schedule.finish(0));
+  ASSERT_EQ(of_shard_0.size(), 2U);
+  EXPECT_EQ(schedule.finish(of_shard_0[0]), std::vector<std::size_t>{});
+  EXPECT_EQ(schedule.finish(of_shard_0[1]), std::vector<std::size_t>{0});
+}
+
+TEST(Schedule, FinishesBothShardsThatAnEncodeWritesTo) {
+  Work work;
+  work.shards = 2;
+  work.recipes.push_back({.operation = Operation::encode,
+                          .target = 0,
+                          .target_scales = 1,
+                          .from = DType::BF16,
+                          .rows = 32,
+                          .columns = 32});
+  work.target.resize(2);
+  work.target[1].shard = 1;
+  Schedule schedule(work.recipes, work.target, work.shards, work.limits);
+  EXPECT_TRUE(schedule.empty_shards().empty());
+  const auto only = schedule.next({});
+  ASSERT_TRUE(only);
+  EXPECT_EQ(schedule.finish(*only), (std::vector<std::size_t>{0, 1}));
+  EXPECT_FALSE(schedule.next({}));
 }
 
 }  // namespace

@@ -45,16 +45,18 @@ RC_GTEST_PROP(Tiling, CoversEveryByteOnce, ()) {
 
 RC_GTEST_PROP(Tiling, KeepsToTheLimitsWhereTheyHoldThirtyTwoRows, ()) {
   Recipe recipe = any_recipe(500);
-  recipe.operation = *rc::gen::element(Operation::transpose, Operation::decode);
+  recipe.operation = *rc::gen::element(Operation::transpose, Operation::decode, Operation::encode);
   recipe.columns = kBlockSize * *rc::gen::inRange<std::int64_t>(1, 7);
   const TileLimits limits{.source_bytes = *rc::gen::inRange<std::size_t>(64'000, 200'000),
                           .target_bytes = *rc::gen::inRange<std::size_t>(4'096, 20'000)};
   const ScratchSizes sizes = scratch_sizes(recipe, limits);
-  RC_ASSERT(sizes.source <= limits.source_bytes);
-  // A straight decode makes at least one whole row.
-  const bool straight =
-      recipe.operation == Operation::decode && recipe.target_order == AxisOrder::out_in;
-  if (!straight) RC_ASSERT(sizes.target <= limits.target_bytes);
+  // An encode holds its target whole, and reads its source in pieces.
+  const bool packs = recipe.operation == Operation::encode;
+  RC_ASSERT((packs ? sizes.target : sizes.source) <= limits.source_bytes);
+  // At least one whole row is in memory at once where rows lie whole.
+  const bool straight = recipe.operation != Operation::transpose &&
+                        (packs ? recipe.source_order : recipe.target_order) == AxisOrder::out_in;
+  RC_ASSERT(straight || (packs ? sizes.source : sizes.target) <= limits.target_bytes);
 }
 
 // What transcode() reads at once, and makes at once, for one tile.
@@ -83,6 +85,16 @@ ScratchSizes needed(const Recipe& recipe, const TileLimits& limits, const Tile& 
                                         ? std::min(chunk, groups) * kBlockSize * extent
                                         : std::min(chunk, extent) * recipe.columns;
       return {.source = size(extent * groups * (kBlockBytes + 1)), .target = size(elements * to)};
+    }
+    case Operation::encode: {
+      const std::int64_t groups = recipe.columns / kBlockSize;
+      const std::int64_t chunk = chunk_extent(recipe, limits, extent);
+      const std::int64_t elements = recipe.source_order == AxisOrder::in_out
+                                        ? std::min(chunk, groups) * kBlockSize * extent
+                                        : std::min(chunk, extent) * recipe.columns;
+      return {.source = size(elements * from),
+              .middle = recipe.reference_scales ? size(extent * groups) : 0,
+              .target = size(extent * groups * (kBlockBytes + 1))};
     }
   }
   return {};
@@ -128,8 +140,8 @@ TEST(Tiling, CutsAnExpertOfBothRealModelsIntoNothingSmaller) {
 }
 
 TEST(Tiling, OfNothingIsEmpty) {
-  for (const Operation operation :
-       {Operation::copy, Operation::cast, Operation::transpose, Operation::decode}) {
+  for (const Operation operation : {Operation::copy, Operation::cast, Operation::transpose,
+                                    Operation::decode, Operation::encode}) {
     for (const auto& [experts, rows, columns] :
          {std::tuple(0, 3, 32), std::tuple(2, 0, 32), std::tuple(2, 3, 0)}) {
       const Recipe recipe{.operation = operation,

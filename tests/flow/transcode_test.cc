@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <atomic>
+#include <limits>
 #include <string>
 #include <utility>
 #include <vector>
@@ -44,15 +45,25 @@ FlowOptions any_options() {
   return options;
 }
 
-LossCounts run(const Job& job, MemorySink& sink, const FlowOptions& options) {
+ConversionCounts run(const Job& job, MemorySink& sink, const FlowOptions& options) {
   const MemorySource source(job.input);
-  return run_flow(job.recipes, job.source, job.target, job.shards, source, sink, options);
+  const MemorySource reference(job.reference);
+  FlowOptions with_reference = options;
+  with_reference.reference = &reference;
+  return sum(
+      run_flow(job.recipes, job.source, job.target, job.shards, source, sink, with_reference));
 }
 
 bool is_covered_once(const Job& job, const MemorySink& sink) {
   std::vector<std::vector<std::uint8_t>> expected;
   for (const StoredTensor& tensor : job.target) expected.emplace_back(tensor.byte_count);
   for (const Recipe& recipe : job.recipes) {
+    if (recipe.operation == Operation::encode) {
+      for (const std::size_t target : {recipe.target, recipe.target_scales}) {
+        for (std::uint8_t& writes : expected[target]) ++writes;
+      }
+      continue;
+    }
     for (std::size_t i = 0; i < target_bytes(recipe); ++i) {
       ++expected[recipe.target][recipe.target_offset + i];
     }
@@ -63,11 +74,14 @@ bool is_covered_once(const Job& job, const MemorySink& sink) {
 RC_GTEST_PROP(Flow, MakesWhatTheFormatsDefineWhateverLimitsAndThreads, ()) {
   const Job job = any_job();
   MemorySink sink(job.target, job.shards);
-  const LossCounts losses = run(job, sink, any_options());
+  const ConversionCounts losses = run(job, sink, any_options());
   RC_ASSERT(is_covered_once(job, sink));
   RC_ASSERT(sink.tensors() == job.expected);
   RC_ASSERT(losses.underflows == job.losses.underflows);
   RC_ASSERT(losses.flushed == job.losses.flushed);
+  RC_ASSERT(losses.blocks == job.losses.blocks);
+  RC_ASSERT(losses.kept == job.losses.kept);
+  RC_ASSERT(losses.saturated == job.losses.saturated);
   for (const int times : sink.finished()) RC_ASSERT(times == 1);
 }
 
@@ -180,6 +194,50 @@ TEST(Flow, RefusesADenseValueBeyondItsTargetByItsPlace) {
       ASSERT_TRUE(error);
       EXPECT_EQ(error->code(), ErrorCode::overflow);
       EXPECT_TRUE(error->details().problem.ends_with("element 77")) << error->what();
+    }
+  }
+}
+
+// One recipe with a weight that MXFP4 cannot hold.
+Job with_bad_weight(DType from, AxisOrder order, double value, const BadBlock& bad) {
+  Job job;
+  const Recipe recipe{.operation = Operation::encode,
+                      .from = from,
+                      .source_order = order,
+                      .experts = 3,
+                      .rows = 100,
+                      .columns = 160};
+  add(job, recipe, 11, false);
+  const std::size_t index = place(recipe, order, static_cast<std::int64_t>(bad.expert),
+                                  static_cast<std::int64_t>(bad.row),
+                                  static_cast<std::int64_t>(bad.group * kBlockSize + 5));
+  store(job.input[0], job.recipes[0].source_offset + index * element_bytes(from), from, value);
+  return job;
+}
+
+TEST(Flow, RefusesAWeightThatMxfp4CannotHoldByItsPlace) {
+  const double nan = std::numeric_limits<double>::quiet_NaN();
+  const double infinity = std::numeric_limits<double>::infinity();
+  for (FlowOptions options : small_and_large()) {
+    for (const AxisOrder order : {AxisOrder::out_in, AxisOrder::in_out}) {
+      for (const DType from : {DType::BF16, DType::F16, DType::F32}) {
+        for (const BadBlock& bad : bad_blocks()) {
+          const std::string text = "expert " + std::to_string(bad.expert) + ", row " +
+                                   std::to_string(bad.row) + ", column " +
+                                   std::to_string(bad.group * kBlockSize + 5);
+          for (const double value : {nan, -infinity}) {
+            const auto error = error_of_run(with_bad_weight(from, order, value, bad), options);
+            ASSERT_TRUE(error);
+            EXPECT_EQ(error->code(), ErrorCode::nonfinite_weight);
+            EXPECT_EQ(error->details().tensor, "source.0");
+            EXPECT_TRUE(error->details().problem.ends_with(text)) << error->what();
+          }
+          options.allow_nonfinite = true;
+          EXPECT_TRUE(error_of_run(with_bad_weight(from, order, nan, bad), options));
+          EXPECT_FALSE(error_of_run(with_bad_weight(from, order, infinity, bad), options));
+          options.allow_nonfinite = false;
+        }
+      }
     }
   }
 }

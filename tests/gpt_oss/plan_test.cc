@@ -204,12 +204,68 @@ TEST(Plan, ChoosesDtypes) {
 
 TEST(Plan, RefusesWhatIsImpossible) {
   const Catalog packed = make_catalog({.packed = true});
-  const Catalog dense = make_catalog({});
   EXPECT_ERROR(ErrorCode::invalid_argument,
                plan(packed, {.layout = Layout::nemo, .dtype = Codec::mxfp4}));
-  EXPECT_ERROR(ErrorCode::unsupported, plan(dense, {.dtype = Codec::mxfp4}));
-  EXPECT_ERROR(ErrorCode::unsupported,
-               plan(make_catalog({.layout = Layout::nemo}), {.dtype = Codec::mxfp4}));
+}
+
+TEST(Plan, QuantizesTheExpertsAlone) {
+  for (const Layout from : {Layout::hf, Layout::nemo, Layout::original}) {
+    for (const Layout to : {Layout::hf, Layout::original}) {
+      const Catalog source = make_catalog({.layout = from});
+      const Plan result = plan(source, {.layout = to, .dtype = Codec::mxfp4});
+      EXPECT_TRUE(result.packed);
+      std::size_t encoded = 0;
+      for (const Recipe& recipe : result.recipes) {
+        if (recipe.operation != Operation::encode) {
+          EXPECT_NE(result.target[recipe.target].dtype, DType::U8);
+          continue;
+        }
+        ++encoded;
+        const StoredTensor& blocks = result.target[recipe.target];
+        const StoredTensor& scales = result.target[recipe.target_scales];
+        EXPECT_EQ(blocks.shape, (Shape{recipe.experts, recipe.rows, recipe.columns / 32, 16}));
+        EXPECT_EQ(scales.shape, (Shape{recipe.experts, recipe.rows, recipe.columns / 32}));
+        EXPECT_TRUE(blocks.name.ends_with("blocks"));
+        EXPECT_EQ(scales.name, blocks.name.substr(0, blocks.name.size() - 6) + "scales");
+        EXPECT_EQ(recipe.source_order,
+                  from == Layout::original ? AxisOrder::out_in : AxisOrder::in_out);
+        EXPECT_FALSE(recipe.reference_scales);
+      }
+      EXPECT_EQ(encoded, static_cast<std::size_t>(2 * kConfig.num_hidden_layers));
+    }
+  }
+}
+
+TEST(Plan, AsksForTheScalesOfTheReference) {
+  const Catalog source = make_catalog({});
+  Target target{.dtype = Codec::mxfp4};
+  target.reference_scales = [](const SourceParameter& parameter) {
+    return static_cast<std::size_t>(*parameter.parameter.layer * 10) +
+           (parameter.parameter.kind == ParameterKind::down_weight ? 1 : 0);
+  };
+  const Plan result = plan(source, target);
+  EXPECT_EQ(recipe_of(result, "model.layers.1.mlp.experts.down_proj_blocks").reference_scales, 11U);
+}
+
+TEST(Plan, RefusesToQuantizeWhatHasNoBlocks) {
+  GptOssConfig config = kConfig;
+  config.intermediate_size = 40;
+  const Catalog odd = make_catalog({}, config);
+  EXPECT_ERROR(ErrorCode::wrong_shape, plan(odd, {.dtype = Codec::mxfp4}, config));
+}
+
+TEST(Plan, LeavesOutBlocksAndScalesTogether) {
+  const Catalog source = make_catalog({});
+  const auto leave_out = [&](std::string_view ending) {
+    return plan(source, {.dtype = Codec::mxfp4, .excluded = [=](std::string_view name) {
+                           return name.find(ending) != std::string_view::npos;
+                         }});
+  };
+  EXPECT_ERROR(ErrorCode::invalid_argument, leave_out("1.mlp.experts.down_proj_scales"));
+  EXPECT_ERROR(ErrorCode::invalid_argument, leave_out("1.mlp.experts.down_proj_blocks"));
+  const Plan without = leave_out("1.mlp.experts.down_proj_");
+  EXPECT_EQ(std::ranges::count(without.recipes, Operation::encode, &Recipe::operation),
+            2 * kConfig.num_hidden_layers - 1);
 }
 
 TEST(Plan, RefusesAnIncompleteFusedTensor) {

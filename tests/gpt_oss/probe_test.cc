@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "tests/gpt_oss/catalogs.h"
+#include "tests/gpt_oss/findings.h"
 
 namespace mxferry {
 namespace {
@@ -18,45 +19,6 @@ using enum ParameterKind;
 
 Description probe_with_config(const Catalog& catalog) {
   return probe(catalog, {}, kConfig);
-}
-
-// Severity, code and tensor of every problem.
-struct Finding {
-  Severity severity = Severity::fatal;
-  ErrorCode code = ErrorCode::not_a_checkpoint;
-  std::string tensor;
-  bool operator==(const Finding&) const = default;
-};
-void PrintTo(const Finding& finding, std::ostream* out) {
-  *out << (finding.severity == Severity::fatal ? "fatal " : "warning ") << name(finding.code)
-       << " '" << finding.tensor << "'";
-}
-std::vector<Finding> findings(const Description& description) {
-  std::vector<Finding> found;
-  for (const Problem& problem : description.problems) {
-    EXPECT_FALSE(problem.text.empty());
-    found.push_back({problem.severity, problem.code, problem.tensor});
-  }
-  return found;
-}
-Finding fatal(ErrorCode code, std::string tensor) {
-  return {Severity::fatal, code, std::move(tensor)};
-}
-Finding warning(ErrorCode code, std::string tensor) {
-  return {Severity::warning, code, std::move(tensor)};
-}
-using Findings = std::vector<Finding>;
-
-constexpr const char* kGateUp = "model.layers.0.mlp.experts.gate_up_proj";
-constexpr const char* kDown = "model.layers.0.mlp.experts.down_proj";
-
-const SourceParameter& parameter(const Description& description, ParameterKind kind,
-                                 std::int64_t layer = 0) {
-  const auto found = std::ranges::find_if(description.parameters, [&](const SourceParameter& p) {
-    return p.parameter.kind == kind && p.parameter.layer == layer;
-  });
-  EXPECT_NE(found, description.parameters.end());
-  return *found;
 }
 
 struct Kind {
@@ -387,75 +349,6 @@ TEST(Probe, KeepsOtherPrefixes) {
   const Description description = probe_with_config(catalog);
   EXPECT_EQ(findings(description), Findings());
   EXPECT_EQ(parameter(description, sinks, 1).parameter.prefix, "language_model.model.layers.1.");
-}
-
-// hidden != intermediate, but one of the two weights may still be square.
-struct Sizes {
-  std::int64_t hidden;
-  std::int64_t inner;
-  const char* square;  // the one whose shape does not tell
-  const char* sibling;
-};
-const std::vector<Sizes>& square_sizes() {
-  static const std::vector<Sizes> all = {{64, 64, kDown, kGateUp}, {128, 64, kGateUp, kDown}};
-  return all;
-}
-
-GptOssConfig config_of(const Sizes& sizes) {
-  GptOssConfig config = kConfig;
-  config.hidden_size = sizes.hidden;
-  config.intermediate_size = sizes.inner;
-  return config;
-}
-
-TEST(ProbeOrientation, GoesByTheShapeOrTheSibling) {
-  std::vector<Sizes> all = square_sizes();
-  all.push_back({64, 96, "", ""});
-  for (const Sizes& sizes : all) {
-    for (const Layout layout : {Layout::hf, Layout::nemo, Layout::original}) {
-      for (const bool swapped : {false, true}) {
-        const GptOssConfig config = config_of(sizes);
-        const Description description =
-            probe(make_catalog({.layout = layout, .swapped = swapped}, config), {}, config);
-        for (const ParameterKind kind : {gate_up_weight, down_weight}) {
-          const AxisOrder usual = layout_row(layout, "flex", kind).order;
-          EXPECT_EQ(parameter(description, kind, 1).form.order, swapped ? flipped(usual) : usual)
-              << name(layout) << ' ' << sizes.hidden << ' ' << sizes.inner;
-        }
-        // Two layers of two weights, each with a warning where it lies the other way.
-        const auto found = findings(description);
-        EXPECT_EQ(found.size(), swapped ? 4U : 0U);
-        for (const Finding& finding : found) {
-          EXPECT_EQ(finding, warning(ErrorCode::unknown_orientation, finding.tensor));
-        }
-      }
-    }
-  }
-}
-
-TEST(ProbeOrientation, IsUnknownForASquareWithoutItsSibling) {
-  for (const Sizes& sizes : square_sizes()) {
-    const GptOssConfig config = config_of(sizes);
-    const Catalog catalog = without(make_catalog({}, config), sizes.sibling);
-    const auto found = findings(probe(catalog, {}, config));
-    EXPECT_EQ(found[0], fatal(ErrorCode::unknown_orientation, sizes.square));
-  }
-}
-
-TEST(ProbeOrientation, IsUnknownForASquareWhoseSiblingIsPacked) {
-  const GptOssConfig config = config_of(square_sizes()[0]);
-  Catalog catalog =
-      without(make_catalog({.packed = true}, config), "0.mlp.experts.down_proj_blocks");
-  catalog = with(without(catalog, "0.mlp.experts.down_proj_scales"),
-                 stored_tensor(kDown, DType::BF16, {3, 64, 64}));
-  EXPECT_EQ(findings(probe(catalog, {}, config)),
-            Findings({fatal(ErrorCode::unknown_orientation, kDown)}));
-}
-
-TEST(ProbeOrientation, RefusesASquareOfAnotherSize) {
-  const GptOssConfig config = config_of(square_sizes()[0]);
-  const Catalog catalog = reshaped(make_catalog({}, config), kDown, DType::BF16, {3, 64, 32});
-  EXPECT_EQ(findings(probe(catalog, {}, config)), Findings({fatal(ErrorCode::wrong_shape, kDown)}));
 }
 
 }  // namespace

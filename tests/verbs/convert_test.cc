@@ -109,10 +109,12 @@ TEST_F(ConvertTest, MakesOfEverySampleTheSampleOfEveryOtherForm) {
   for (const Form& form : forms()) sample(form, text(form));
   for (const Form& from : forms()) {
     for (const Form& to : forms()) {
-      if (to.codec == Codec::mxfp4 && from.codec != Codec::mxfp4) continue;
       const std::string source = folder_ / text(from);
       const std::string where = text(from) + "_to_" + text(to);
-      const ConvertReport report = convert(options(source, where, to));
+      ConvertOptions to_form = options(source, where, to);
+      // Without the scales that it had, a block may return as its twin.
+      if (to.codec == Codec::mxfp4) to_form.reference = folder_ / text(forms()[0]);
+      const ConvertReport report = convert(to_form);
       EXPECT_TRUE(contents(folder_ / where) == contents(folder_ / text(to))) << where;
       const CheckResult result = check_conversion(source, folder_ / where);
       EXPECT_EQ(result.difference, "") << where;

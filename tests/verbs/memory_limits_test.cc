@@ -30,21 +30,30 @@ std::vector<Recipe> any_recipes() {
   std::vector<Recipe> recipes;
   const auto count = *rc::gen::inRange<std::size_t>(0, 4);
   for (std::size_t i = 0; i < count; ++i) {
-    recipes.push_back({.operation = *rc::gen::element(Operation::decode, Operation::transpose),
-                       .from = *rc::gen::element(DType::BF16, DType::F32),
-                       .to = *rc::gen::element(DType::BF16, DType::F32),
-                       .target_order = *rc::gen::element(AxisOrder::in_out, AxisOrder::out_in),
-                       .experts = *rc::gen::inRange<std::int64_t>(1, 129),
-                       .rows = *rc::gen::inRange<std::int64_t>(1, 6'000),
-                       .columns = 32 * *rc::gen::inRange<std::int64_t>(1, 100)});
+    recipes.push_back(
+        {.operation = *rc::gen::element(Operation::decode, Operation::transpose, Operation::encode),
+         .from = *rc::gen::element(DType::BF16, DType::F32),
+         .to = *rc::gen::element(DType::BF16, DType::F32),
+         .target_order = *rc::gen::element(AxisOrder::in_out, AxisOrder::out_in),
+         .experts = *rc::gen::inRange<std::int64_t>(1, 129),
+         .rows = *rc::gen::inRange<std::int64_t>(1, 6'000),
+         .columns = 32 * *rc::gen::inRange<std::int64_t>(1, 100)});
   }
   return recipes;
+}
+
+MemoryFit fit_recipes(const std::vector<Recipe>& recipes, int threads, std::uint64_t max_memory,
+                      std::uint64_t header_bytes) {
+  const auto scratch = [&](const TileLimits& limits) {
+    return scratch_sizes(recipes, limits).total();
+  };
+  return fit_memory(scratch, threads, max_memory, header_bytes);
 }
 
 std::optional<MemoryFit> fit(const std::vector<Recipe>& recipes, int threads,
                              std::uint64_t max_memory, std::uint64_t header_bytes) {
   try {
-    return fit_memory(recipes, threads, max_memory, header_bytes);
+    return fit_recipes(recipes, threads, max_memory, header_bytes);
   } catch (const Error& error) {
     EXPECT_EQ(error.code(), ErrorCode::not_enough_memory);
     return std::nullopt;
@@ -86,7 +95,7 @@ RC_GTEST_PROP(FitMemory, FitsIntoMoreWhatFitsIntoLess, ()) {
 RC_GTEST_PROP(FitMemory, NamesWhatWouldDo, ()) {
   const auto recipes = any_recipes();
   const int threads = *rc::gen::inRange(0, 65);
-  const auto error = testing::error_of([&] { fit_memory(recipes, threads, kMiB, 0); });
+  const auto error = testing::error_of([&] { fit_recipes(recipes, threads, kMiB, 0); });
   RC_ASSERT(error.has_value());
   const std::string& expected = error->details().expected;
   RC_ASSERT(expected.starts_with("at least "));
@@ -97,27 +106,27 @@ RC_GTEST_PROP(FitMemory, NamesWhatWouldDo, ()) {
 
 TEST(FitMemory, UsesFewerThreadsOnlyWhereNoNumberWasGiven) {
   const auto recipes = real_recipes();
-  const std::uint64_t of_64 = fit_memory(recipes, 64, 1000 * 1024 * kMiB, 0).peak_memory;
-  EXPECT_EQ(fit_memory(recipes, 64, of_64, 0).threads, 64);
+  const std::uint64_t of_64 = fit_recipes(recipes, 64, 1000 * 1024 * kMiB, 0).peak_memory;
+  EXPECT_EQ(fit_recipes(recipes, 64, of_64, 0).threads, 64);
   const std::uint64_t enough_for_one = 16 * kMiB;
-  EXPECT_ERROR(ErrorCode::not_enough_memory, fit_memory(recipes, 64, enough_for_one, 0));
-  EXPECT_GE(fit_memory(recipes, 0, enough_for_one, 0).threads, 1);
-  EXPECT_EQ(fit_memory(recipes, 1, enough_for_one, 0).threads, 1);
+  EXPECT_ERROR(ErrorCode::not_enough_memory, fit_recipes(recipes, 64, enough_for_one, 0));
+  EXPECT_GE(fit_recipes(recipes, 0, enough_for_one, 0).threads, 1);
+  EXPECT_EQ(fit_recipes(recipes, 1, enough_for_one, 0).threads, 1);
 }
 
 TEST(FitMemory, CutsTilesBeforeThreads) {
   const auto recipes = real_recipes();
-  const MemoryFit ample = fit_memory(recipes, 4, 1024 * kMiB, 0);
+  const MemoryFit ample = fit_recipes(recipes, 4, 1024 * kMiB, 0);
   EXPECT_EQ(ample.limits.source_bytes, TileLimits().source_bytes);
-  const MemoryFit tight = fit_memory(recipes, 4, ample.peak_memory - 1, 0);
+  const MemoryFit tight = fit_recipes(recipes, 4, ample.peak_memory - 1, 0);
   EXPECT_EQ(tight.threads, 4);
   EXPECT_LT(tight.limits.source_bytes, ample.limits.source_bytes);
 }
 
 TEST(FitMemory, CountsTheHeaders) {
-  EXPECT_ERROR(ErrorCode::not_enough_memory, fit_memory({}, 1, 100 * kMiB, 100 * kMiB));
-  EXPECT_GT(fit_memory({}, 1, 1024 * kMiB, 10 * kMiB).peak_memory,
-            fit_memory({}, 1, 1024 * kMiB, 0).peak_memory + 10 * kMiB);
+  EXPECT_ERROR(ErrorCode::not_enough_memory, fit_recipes({}, 1, 100 * kMiB, 100 * kMiB));
+  EXPECT_GT(fit_recipes({}, 1, 1024 * kMiB, 10 * kMiB).peak_memory,
+            fit_recipes({}, 1, 1024 * kMiB, 0).peak_memory + 10 * kMiB);
 }
 
 }  // namespace

@@ -1,0 +1,27 @@
+#pragma once
+
+#include <vector>
+
+#include "base/file.h"
+#include "flow/sink.h"
+
+namespace mxferry {
+
+// Compares what it is given with what files hold already, byte for byte: running a conversion into
+// it again proves that the files are its result. Thread-safe.
+class ReadBack : public Sink {
+ public:
+  // `files` by StoredTensor::shard. The catalog must outlive this object.
+  ReadBack(const Catalog& catalog, std::vector<File> files)
+      : catalog_(catalog), files_(std::move(files)) {}
+
+  // Throws Error(verification_failed) with file, tensor and place.
+  void write(std::size_t tensor, std::uint64_t offset, std::span<const std::byte> bytes) override;
+  void finish_shard(std::size_t /*shard*/) override {}
+
+ private:
+  const Catalog& catalog_;
+  std::vector<File> files_;
+};
+
+}  // namespace mxferry
