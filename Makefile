@@ -20,10 +20,10 @@ export CTEST_PARALLEL_LEVEL := $(JOBS)
 help:  ## show this list
 	@sed -n 's/^\([a-z-]*\):.*## /make \1\t/p' Makefile | expand -t 20
 
-convert:  ## convert SRC to DST (TO=nemo DTYPE=bf16) and check it; without SRC, a sample
+convert:  ## convert SRC to DST (TO=nemo DTYPE=bf16) and prove it; without SRC, a sample
 	@scripts/setup.sh build
 	cmake --preset release
-	cmake --build --preset release --target mxferry-cli check_conversion
+	cmake --build --preset release --target mxferry-cli
 	@scripts/convert.sh
 
 test: test-cpp test-python  ## build and run every test, under ASan and UBSan

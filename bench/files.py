@@ -7,7 +7,7 @@ import tempfile
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from paired import Run, read_all, run, run_paired, settle
+from paired import Paired, Run, read_all, run, run_paired, settle
 
 THREADS = "2"
 FIVE_SHARDS = "400MB"
@@ -16,6 +16,7 @@ FIVE_SHARDS = "400MB"
 @dataclass
 class Row:
     what: str
+    against: str
     ratio: float
     at_least: float
     aim: float
@@ -50,10 +51,14 @@ class Bench:
     def convert(self, source: Path, *options: str) -> Run:
         target = self.work / "converted"
         settle(target)
-        return run([self.mxferry, "convert", str(source), str(target), "--threads", THREADS, *options])
+        return run(
+            [self.mxferry, "convert", str(source), str(target), "--threads", THREADS, *options]
+        )
 
-    def against_copy(self, what: str, source: Path, options: list[str], sync: bool, bound) -> None:
-        """One row: a conversion against cp of its output, both synced or neither."""
+    def against_copy(
+        self, what: str, source: Path, options: list[str], bound, *, sync=False, of_input=False
+    ) -> None:
+        """One row: a conversion against cp of its output or its input, both synced or neither."""
         read_all(source)
         options = options if sync else [*options, "--no-sync"]
         self.convert(source, *options)
@@ -61,8 +66,11 @@ class Bench:
         shutil.rmtree(output, ignore_errors=True)
         (self.work / "converted").rename(output)
         self.check(source, output)
+        copied = source if of_input else output
         copy = self.work / "copy"
-        shell = f"cp --reflink=never -r '{output}' '{copy}'" + (f" && sync '{copy}'/*" if sync else "")
+        shell = f"cp --reflink=never -r '{copied}' '{copy}'" + (
+            f" && sync '{copy}'/*" if sync else ""
+        )
 
         def reference() -> Run:
             settle(copy)
@@ -70,29 +78,94 @@ class Bench:
 
         paired = run_paired(lambda: self.convert(source, *options), reference)
         shutil.rmtree(copy)
-        bytes_out = sum(path.stat().st_size for path in output.iterdir())
-        subject, copied = paired.subject, paired.reference
-        note = (
-            f"{bytes_out / 1e9:.2f} GB; {bytes_out / subject.seconds / 1e9:.2f} GB/s, "
-            f"copy {bytes_out / copied.seconds / 1e9:.2f} GB/s; peak {subject.peak_memory / 1e6:.0f} MB"
+        against = ("cp of the input" if of_input else "cp of the output") + (
+            " and sync" if sync else ""
         )
-        self.rows.append(Row(what, paired.ratio, *bound, note))
-        print(f"  {what}: {paired.ratio:.2f} ({note})", flush=True)
+        self.add(what, against, paired, bound, size_of(copied))
+
+    def against_default(self, what: str, source: Path, options: list[str], more: list[str]) -> None:
+        """One row: a conversion with more options against one without."""
+        read_all(source)
+        options = [*options, "--no-sync"]
+        paired = run_paired(
+            lambda: self.convert(source, *options, *more), lambda: self.convert(source, *options)
+        )
+        self.add(what, "the default", paired, (2.0, 1.5), size_of(source))
+
+    def verify_against_cat(self, what: str, a: Path, b: Path) -> None:
+        """One row: comparing two checkpoints against reading them."""
+        read_all(a)
+        read_all(b)
+        files = [str(path) for folder in (a, b) for path in sorted(folder.glob("*.safetensors"))]
+        verify = [self.mxferry, "verify", str(a), str(b), "--threads", THREADS]
+        paired = run_paired(
+            lambda: run(verify, codes=(0, 1)),
+            lambda: run(["cat", *files]),
+        )
+        self.add(what, "cat of both", paired, (1.5, 1.0), size_of(a) + size_of(b))
+
+    def add(self, what: str, against: str, paired: Paired, bound, size: int) -> None:
+        subject, reference = paired.subject, paired.reference
+        note = (
+            f"{size / 1e9:.2f} GB in {subject.seconds:.2f} s, reference in {reference.seconds:.2f} s; "
+            f"peak {subject.peak_memory / 1e6:.0f} MB"
+        )
+        self.rows.append(Row(what, against, paired.ratio, *bound, note))
+        print(f"  {what}: {paired.ratio:.2f} of {against} ({note})", flush=True)
+
+
+def size_of(folder: Path) -> int:
+    return sum(path.stat().st_size for path in folder.iterdir())
+
+
+def add_noise(source: Path, target: Path) -> None:
+    """The checkpoint as if it had been trained: the lower bits of its BF16 weights are other ones. Weights that are
+    zero stay so, because the smallest numbers would be far from any that training makes."""
+    shutil.copytree(source, target)
+    for path in target.glob("*.safetensors"):
+        data = bytearray(path.read_bytes())
+        begin = 8 + int.from_bytes(data[:8], "little")
+        low = data[begin::2]
+        high = data[begin + 1 :: 2]
+        # The two upper bits are of the exponent, and the one mantissa bit that decoded MXFP4 has.
+        table = bytes((byte & 0xC0) | (byte * 37 + 21) % 64 for byte in range(256))
+        noisy = low.translate(table)
+        is_zero = high.translate(bytes(0 if byte & 0x7F == 0 else 0xFF for byte in range(256)))
+        size = len(low)
+        mixed = int.from_bytes(noisy, "little") & int.from_bytes(is_zero, "little")
+        data[begin::2] = mixed.to_bytes(size, "little")
+        path.write_bytes(data)
 
 
 def measure_files(bench: Bench) -> None:
     layer = bench.sample("layer", "--preset", "20b-layer")
     to_nemo = ["--to", "nemo"]
     shards = ["--max-shard-size", FIVE_SHARDS]
-    bench.against_copy("MXFP4 to BF16, one file, not synced", layer, to_nemo, False, (0.65, 0.50))
+    bench.against_copy("MXFP4 to BF16, one file, not synced", layer, to_nemo, (0.65, 0.50))
     bench.against_copy(
-        "MXFP4 to BF16, several files, not synced", layer, to_nemo + shards, False, (0.55, 0.42)
+        "MXFP4 to BF16, several files, not synced", layer, to_nemo + shards, (0.55, 0.42)
     )
-    bench.against_copy("MXFP4 to BF16, one file, synced", layer, to_nemo, True, (1.10, 1.0))
+    bench.against_copy("MXFP4 to BF16, one file, synced", layer, to_nemo, (1.10, 1.0), sync=True)
     packed = ["--to", "original", "--dtype", "mxfp4"]
-    bench.against_copy("blocks moved as they are, not synced", layer, packed, False, (0.60, 0.45))
+    bench.against_copy("blocks moved as they are, not synced", layer, packed, (0.60, 0.45))
     dense = bench.sample("dense", "--preset", "20b-layer", "--dtype", "bf16")
-    bench.against_copy("tensors copied unchanged, not synced", dense, to_nemo, False, (0.60, 0.45))
+    bench.against_copy("tensors copied unchanged, not synced", dense, to_nemo, (0.60, 0.45))
+    bench.verify_against_cat("verify, MXFP4 and BF16 of the same values", layer, dense)
+    trained = bench.work / "trained"
+    add_noise(dense, trained)
+    shutil.rmtree(dense)
+    quantize = ["--to", "hf", "--dtype", "mxfp4"]
+    bench.against_copy(
+        "BF16 to MXFP4, one file, not synced", trained, quantize, (0.55, 0.42), of_input=True
+    )
+    bench.against_default(
+        "BF16 to MXFP4, --quant-mode best", trained, quantize, ["--quant-mode", "best"]
+    )
+    bench.against_default(
+        "BF16 to MXFP4, --reference", trained, quantize, ["--reference", str(layer)]
+    )
+    bench.convert(trained, *quantize, "--no-sync")
+    bench.verify_against_cat("verify, BF16 and its MXFP4", trained, bench.work / "converted")
 
 
 @dataclass
@@ -110,10 +183,22 @@ def measure_limits(bench: Bench) -> list[Limit]:
     for layers in (1, 3):
         source = bench.sample(f"layers-{layers}", "--preset", "20b-layer", "--layers", str(layers))
         peak = max(bench.convert(source, "--to", "nemo", "--no-sync").peak_memory for _ in range(3))
-        limits.append(Limit(f"peak memory, {layers} layer(s) of 20b, 2 threads", peak / 1e6, "MB", 64, 40))
+        limits.append(
+            Limit(f"peak memory, {layers} layer(s) of 20b, 2 threads", peak / 1e6, "MB", 64, 40)
+        )
         shutil.rmtree(source)
     names = bench.sample(
-        "names", "--layers", "36", "--experts", "1", "--hidden", "32", "--intermediate", "32", "--vocab", "256"
+        "names",
+        "--layers",
+        "36",
+        "--experts",
+        "1",
+        "--hidden",
+        "32",
+        "--intermediate",
+        "32",
+        "--vocab",
+        "256",
     )
     plan = json.loads(
         subprocess.run(

@@ -28,15 +28,15 @@ class Paired:
     reference: Run
 
 
-def run(command: list[str]) -> Run:
-    """Runs one command to its end. CalledProcessError when it fails."""
+def run(command: list[str], codes: tuple[int, ...] = (0,)) -> Run:
+    """Runs one command to its end. CalledProcessError when it ends with another code than these."""
     start = time.perf_counter()
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
     errors = process.stderr.read()
     _, status, usage = os.wait4(process.pid, 0)
     seconds = time.perf_counter() - start
     process.returncode = os.waitstatus_to_exitcode(status)
-    if process.returncode != 0:
+    if process.returncode not in codes:
         raise subprocess.CalledProcessError(process.returncode, command, stderr=errors)
     return Run(seconds, usage.ru_utime + usage.ru_stime, usage.ru_maxrss * 1024)
 

@@ -81,6 +81,36 @@ def test_there_and_back_by_nemo_is_the_same_model(dense, tmp_path):
     assert logits(load(back)).equal(logits(load(dense)))
 
 
+def test_a_trained_model_loads_quantized(dense, tmp_path):
+    """Transformers reads our blocks as the values that we say they are."""
+    model = load(dense)
+    torch.manual_seed(3)
+    with torch.no_grad():
+        for name, tensor in model.named_parameters():
+            if name.endswith(("gate_up_proj", "down_proj")):
+                tensor += 0.003 * torch.randn_like(tensor)
+    model.save_pretrained(tmp_path / "trained")
+    options = ["--to", "hf", "--dtype", "mxfp4"]
+    quantized = convert(tmp_path / "trained", tmp_path / "quantized", *options)
+    theirs = load(quantized, quantization_config=Mxfp4Config(dequantize=True)).state_dict()
+    ours = read(convert(quantized, tmp_path / "decoded", "--to", "hf"))
+    for name in PAIRS:
+        assert theirs[name].equal(ours[name]), name
+        # The bound of MXFP4: half the widest step is a sixth of a block's largest weight.
+        error = (ours[name].float() - model.state_dict()[name].float()).abs()
+        blocks = model.state_dict()[name].float().abs().unflatten(1, (-1, 32))
+        assert (error.unflatten(1, (-1, 32)) <= blocks.amax(2, keepdim=True) / 3).all()
+        assert error.max() > 0
+
+
+def test_there_and_back_returns_the_bytes(packed, dense, tmp_path):
+    options = ["--to", "hf", "--dtype", "mxfp4", "--reference", packed]
+    original, back = read(packed), read(convert(dense, tmp_path / "back", *options))
+    assert original.keys() == back.keys()
+    for name, tensor in original.items():
+        assert tensor.equal(back[name]), name
+
+
 def test_what_transformers_saves_is_read(dense, tmp_path):
     load(dense).save_pretrained(tmp_path / "saved", max_shard_size="300KB")
     nemo = read(convert(tmp_path / "saved", tmp_path / "nemo", "--to", "nemo"))
