@@ -161,7 +161,7 @@ void print_proof(const ConvertReport& report) {
     fmt::print("  no value was lost\n");
     return;
   }
-  fmt::print("  lost: {} of {} weights changed, SQNR {:.1f} dB, largest error {:.3g}\n",
+  fmt::print("  lost: {} of {} weights changed, SQNR of all weights {:.1f} dB, largest error {:.3g}\n",
              grouped(loss.different), grouped(loss.weights), loss.sqnr_db(),
              loss.max_absolute_error);
 }

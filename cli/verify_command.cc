@@ -111,7 +111,7 @@ void print_total(const VerifyReport& report) {
     fmt::print("  {} zeros have the other sign\n", grouped(total.zero_signs));
   }
   if (total.different == 0) return;
-  fmt::print("  largest error {:.3g}, largest relative error {:.3g}, SQNR {:.1f} dB\n",
+  fmt::print("  largest error {:.3g}, largest relative error {:.3g}, SQNR of all weights {:.1f} dB\n",
              total.max_absolute_error, total.max_relative_error, total.sqnr_db());
 }
 

@@ -90,4 +90,10 @@ bool is_utf8(std::string_view text) noexcept {
   }
 }
 
+std::string grouped(std::uint64_t number) {
+  std::string digits = std::to_string(number);
+  for (std::size_t i = digits.size(); i > 3; i -= 3) digits.insert(i - 3, ",");
+  return digits;
+}
+
 }  // namespace mxferry

@@ -7,6 +7,7 @@
 #include <cstddef>
 #include <tuple>
 
+#include "base/text.h"
 #include "mxferry/error.h"
 
 namespace mxferry {
@@ -84,12 +85,6 @@ std::string html_name(std::string_view name) {
     if (c == '.' || c == '_' || c == '/') out += "<wbr>";
   }
   return out + "</code>";
-}
-
-std::string grouped(std::uint64_t number) {
-  std::string digits = std::to_string(number);
-  for (std::size_t end = digits.size(); end > 3; end -= 3) digits.insert(end - 3, ",");
-  return digits;
 }
 
 std::string percent(std::uint64_t part, std::uint64_t whole) {

@@ -26,7 +26,6 @@ std::string html_text(std::string_view text);
 std::string html_name(std::string_view name);
 
 // Numbers as people write them; plain ASCII that needs no escaping.
-std::string grouped(std::uint64_t number);                         // "9,216,000"
 std::string percent(std::uint64_t part, std::uint64_t whole);      // "0.07 %"; 0 and 100 are exact
 std::string count_of(std::uint64_t part, std::uint64_t whole);     // "612 of 9,216,000"
 std::string plural(std::uint64_t number, std::string_view thing);  // "1 tensor", "2 tensors"

@@ -5,18 +5,12 @@
 #include <algorithm>
 #include <chrono>
 
+#include "base/text.h"
 #include "verbs/compare_checkpoints.h"
 #include "verbs/source_checkpoint.h"
 
 namespace mxferry {
 namespace {
-
-// 9216000 as "9,216,000".
-std::string grouped(std::uint64_t number) {
-  std::string digits = std::to_string(number);
-  for (std::size_t i = digits.size(); i > 3; i -= 3) digits.insert(i - 3, ",");
-  return digits;
-}
 
 bool differs(const ComparedParameter& parameter) {
   return parameter.total.different > 0;

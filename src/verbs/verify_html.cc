@@ -58,7 +58,7 @@ void append_numbers(std::string& out, const VerifyReport& report) {
   out += "<dl class=\"numbers\">\n";
   append_number(out, "Weights that differ", percent(total.different, total.weights),
                 count_of(total.different, total.weights));
-  append_number(out, "SQNR", sqnr_text(total), "");
+  append_number(out, "SQNR", sqnr_text(total), "of all weights");
   if (total.blocks > 0) {
     append_number(out, "Blocks changed", percent(total.blocks_changed, total.blocks),
                   count_of(total.blocks_changed, total.blocks));
