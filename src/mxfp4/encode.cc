@@ -102,7 +102,7 @@ HWY_INLINE void transpose_square(const std::uint16_t (&in)[kLine][kLine],
       V16 square[8];
       for (std::size_t i = 0; i < 8; ++i) {
         square[i] =
-            load_slices(D16(), in[row + i] + column, in[row + 8 * (kSlices - 1) + i] + column);
+            load_slices(D16(), [&](std::size_t slice) { return in[row + 8 * slice + i] + column; });
       }
       transpose_slices(D16(), square);
       for (std::size_t i = 0; i < 8; ++i) hn::Store(square[i], D16(), out[column + i] + row);

@@ -79,7 +79,9 @@ template <class Mask>
 HWY_INLINE RowBits row_bits(Mask mask) {
   std::uint8_t bytes[8] = {};
   hn::StoreMaskBits(D16(), mask, bytes);
-  return static_cast<RowBits>(bytes[0]) | static_cast<RowBits>(bytes[1]) << 8;
+  RowBits bits = 0;
+  for (std::size_t i = 0; i < kSlices; ++i) bits |= RowBits{bytes[i]} << 8 * i;
+  return bits;
 }
 
 // What must be added to a maximum so that its exponent field is the scale's plus 2.
@@ -175,14 +177,8 @@ class Strip {
     }
     transpose_slices(D16(), pairs);
     for (std::size_t i = 0; i < 8; ++i) {
-      const hn::Half<D8> half;
-      const V8 rows = hn::BitCast(D8(), pairs[i]);
-      if constexpr (kSlices == 2) {
-        hn::StoreU(hn::LowerHalf(half, rows), half, blocks + i * kBytesTogether);
-        hn::StoreU(hn::UpperHalf(half, rows), half, blocks + (8 + i) * kBytesTogether);
-      } else {
-        hn::StoreU(rows, D8(), blocks + i * kBytesTogether);
-      }
+      store_slices(hn::BitCast(D8(), pairs[i]), D8(),
+                   [&](std::size_t slice) { return blocks + (8 * slice + i) * kBytesTogether; });
     }
   }
 

@@ -24,7 +24,6 @@ HWY_BEFORE_NAMESPACE();
 namespace mxferry::mxfp4::HWY_NAMESPACE {
 
 inline constexpr std::size_t kStripRows = 16 * kSlices;  // a byte of each in a vector
-inline constexpr std::size_t kStrips = kTileRows / kStripRows;
 
 // Of a decode to BF16, or to FP32 by way of it. No product is subnormal or infinite.
 struct UsualBf16 {
@@ -92,8 +91,8 @@ struct UsualF16 {
 template <typename T>
 HWY_INLINE void load_columns(const std::uint8_t* in, std::size_t row_bytes, V8 (&bytes)[16]) {
   for (std::size_t i = 0; i < 16; ++i) {
-    bytes[i] = load_slices(D8(), in + element_at<T>(0, i) * row_bytes,
-                           in + element_at<T>(kSlices - 1, i) * row_bytes);
+    bytes[i] = load_slices(
+        D8(), [&](std::size_t slice) { return in + element_at<T>(slice, i) * row_bytes; });
   }
   transpose_slices(D8(), bytes);
 }
