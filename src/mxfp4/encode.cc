@@ -238,7 +238,7 @@ class Encoder {
     return band_at(band.row + band.rows, 0);
   }
 
-  RowsAhead requests_for(const Band& band) const {
+  SourceAhead requests_for(const Band& band) const {
     if (band.rows == 0) return {nullptr, 0, 0, 0};
     const std::size_t size = sizeof(typename Line::Element);
     const std::size_t columns = band.groups * kBlockSize;
@@ -344,7 +344,7 @@ class Encoder {
   const QuantRow row_;
   const std::size_t groups_;
   EncodeCounts counts_;
-  RowsAhead ahead_{nullptr, 0, 0, 0};
+  SourceAhead ahead_{nullptr, 0, 0, 0};
   StagedTile staged_;
   ExactTile exact_;
 };

@@ -35,6 +35,9 @@ struct StagedTile {
   alignas(64) std::uint16_t weights[kBlockSize][kEncodeRows];
 };
 
+// The requests for what will be staged later.
+using SourceAhead = RowsAhead<3>;
+
 // A bit for each row of a tile.
 using RowBits = std::uint32_t;
 
@@ -166,7 +169,7 @@ class Strip {
   // The strip's blocks under these scales, kBytesTogether apart. Lanes with smaller scales get
   // nonsense, but for rows of zeros. Requests `lines` lines that will be read later, spread over
   // the work: in one burst they would wait for each other.
-  HWY_INLINE void quantize(V16 scales, std::uint8_t* blocks, RowsAhead& ahead,
+  HWY_INLINE void quantize(V16 scales, std::uint8_t* blocks, SourceAhead& ahead,
                            std::size_t lines) const {
     const V16 quarter = quarter_of(scales);
     V16 pairs[8];
@@ -206,7 +209,7 @@ class Strip {
 // `place` is the tile's among those that are collected.
 inline void encode_strip(const StagedTile& tile, std::size_t first_row, const QuantRow& row,
                          const std::uint16_t* best, const std::uint16_t* reference,
-                         RowsAhead& ahead, std::size_t lines_ahead, std::size_t place,
+                         SourceAhead& ahead, std::size_t lines_ahead, std::size_t place,
                          EncodedRows& out, TileOutcome& outcome) {
   const D16 d16;
   const Strip strip(tile, first_row);
