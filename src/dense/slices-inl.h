@@ -28,6 +28,10 @@ inline constexpr std::size_t kSlices = 2;
 inline constexpr std::size_t kSlices = 1;
 #endif
 
+// The cache to ask for what will be read later, as for __builtin_prefetch: with AVX-512 a line
+// takes so few instructions that the buffers before the first-level cache are what is short.
+inline constexpr int kAheadLocality = kSlices == 4 ? 2 : 3;
+
 using D8 = hn::FixedTag<std::uint8_t, 16 * kSlices>;
 using D16 = hn::Repartition<std::uint16_t, D8>;
 using D32 = hn::Repartition<std::uint32_t, D8>;

@@ -88,12 +88,8 @@ class StripeAhead {
   }
 
  private:
-  // With AVX-512 a whole line goes out at once, and buffers between the first two caches, which
-  // stores past the cache need as well, are what is short.
-  static constexpr int kLocality = kSlices == 4 ? 2 : 3;
-
-  RowsAhead<kLocality> blocks_;
-  RowsAhead<kLocality> scales_;
+  RowsAhead<kAheadLocality> blocks_;
+  RowsAhead<kAheadLocality> scales_;
 };
 
 // Scales of the full tiles of a stripe for 16 groups from `first_group`, in the order of

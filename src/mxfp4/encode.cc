@@ -14,6 +14,7 @@
 #include "hwy/foreach_target.h"  // IWYU pragma: keep
 //
 #include "dense/widen-inl.h"
+#include "mxfp4/encode_panel-inl.h"
 #include "mxfp4/encode_tile-inl.h"
 #include "mxfp4/least_error-inl.h"
 
@@ -198,12 +199,8 @@ class Encoder {
     while (band.rows != 0) {
       const Band next = after(band);
       ahead_ = requests_for(next);
-      for (std::size_t row = 0; row < band.rows; row += kEncodeRows) {
-        for (std::size_t group = 0; group < band.groups; group += kTilesTogether) {
-          encode_tiles(band.row + row, band.group + group,
-                       std::min(kTilesTogether, band.groups - group));
-        }
-      }
+      encode_band(band);
+      if (ends_panel(band)) write_panel_of(band);
       band = next;
     }
     counts_.blocks = dense_.rows * groups_;
@@ -213,21 +210,20 @@ class Encoder {
  private:
   // What is read at a time, so that the lines of the source are requested in long pieces: a few
   // groups of many rows where it is transposed, else many groups of 32 rows. While one band is
-  // encoded the next is requested; both stay in the second-level cache.
+  // encoded the next is requested; both stay in the second-level cache. Some bands that differ in
+  // their groups make a panel.
   struct Band {
     std::size_t row = 0;
     std::size_t group = 0;
     std::size_t rows = 0;  // 0 after the last
     std::size_t groups = 0;
   };
-  static constexpr std::size_t kBandTiles = 64;
 
   bool transposed() const { return dense_.order == Order::transposed; }
 
   Band band_at(std::size_t row, std::size_t group) const {
-    const std::size_t most_groups = transposed() ? kTilesTogether : kBandTiles;
-    const std::size_t most_rows =
-        transposed() ? kBandTiles / kTilesTogether * kEncodeRows : kEncodeRows;
+    const std::size_t most_groups = kPanelGroups / (transposed() ? 24 : 2);
+    const std::size_t most_rows = transposed() ? kPanelRows : kEncodeRows;
     return {row, group, std::min(most_rows, dense_.rows - row),
             std::min(most_groups, groups_ - group)};
   }
@@ -249,36 +245,30 @@ class Encoder {
             (transposed() ? band.rows : columns) * size, transposed() ? columns : band.rows};
   }
 
-  // `count` groups of up to 32 rows.
-  void encode_tiles(std::size_t row, std::size_t group, std::size_t count) {
-    const std::size_t rows = std::min(kEncodeRows, dense_.rows - row);
-    EncodedRows encoded;
-    TileOutcome outcomes[kTilesTogether];
-    for (std::size_t i = 0; i < count; ++i) {
-      encode_tile(row, group + i, i, encoded, outcomes[i]);
-    }
-    std::uint8_t* blocks = target_.blocks + row * target_.block_row_bytes + group * kBlockBytes;
-    std::uint8_t* scales = target_.scales + row * target_.scale_row_bytes + group;
-    for (std::size_t i = 0; i < rows; ++i) {
-      copy(encoded.blocks[i], blocks + i * target_.block_row_bytes, count * kBlockBytes);
-      copy(encoded.scales[i], scales + i * target_.scale_row_bytes, count);
-    }
-    for (std::size_t i = 0; i < count; ++i) settle(outcomes[i], row, rows, group + i);
-  }
-
-  // Whole rows, the usual case, are a few instructions.
-  template <std::size_t kCount>
-  static HWY_INLINE void copy(const std::uint8_t (&from)[kCount], std::uint8_t* to,
-                              std::size_t count) {
-    if (count == kCount) {
-      std::memcpy(to, from, kCount);
-    } else {
-      std::memcpy(to, from, count);
+  void encode_band(const Band& band) {
+    for (std::size_t row = 0; row < band.rows; row += kEncodeRows) {
+      for (std::size_t i = 0; i < band.groups; ++i) {
+        encode_tile(band.row + row, band.group + i, {row, (band.group + i) % kPanelGroups});
+      }
     }
   }
 
-  HWY_INLINE void encode_tile(std::size_t row, std::size_t group, std::size_t place,
-                              EncodedRows& encoded, TileOutcome& outcome) {
+  bool ends_panel(const Band& band) const {
+    const std::size_t end = band.group + band.groups;
+    return end == groups_ || end % kPanelGroups == 0;
+  }
+
+  void write_panel_of(const Band& band) {
+    const std::size_t group = band.group / kPanelGroups * kPanelGroups;
+    PackedTarget target = target_;
+    target.blocks += band.row * target.block_row_bytes + group * kBlockBytes;
+    target.scales += band.row * target.scale_row_bytes + group;
+    write_panel(panel_, band.rows, band.group + band.groups - group, target, options_.stores);
+  }
+
+  // Up to 32 rows of a group, to their place in the panel.
+  HWY_INLINE void encode_tile(std::size_t row, std::size_t group, PanelPlace place) {
+    TileOutcome outcome;
     const std::size_t rows = std::min(kEncodeRows, dense_.rows - row);
     const Lines<Line> lines(dense_, row, group * kBlockSize, rows);
     stage(lines, staged_);
@@ -293,9 +283,10 @@ class Encoder {
       alignas(64) std::uint16_t best[kEncodeStripRows];
       if (chooses) least_error_scales<typename Line::Exact>(staged_, exact_, strip, row_, best);
       encode_strip(staged_, strip, row_, chooses ? best : nullptr,
-                   has_reference ? reference + strip : nullptr, ahead_, kStripLines, place, encoded,
-                   outcome);
+                   has_reference ? reference + strip : nullptr, ahead_, kStripLines,
+                   {place.row + strip, place.group}, panel_, outcome);
     }
+    settle(outcome, row, rows, group, place);
   }
 
   void load_reference(std::size_t row, std::size_t rows, std::size_t group,
@@ -307,10 +298,11 @@ class Encoder {
 
   // Counts what became of a tile, and encodes what the kernel left out.
   HWY_INLINE void settle(const TileOutcome& outcome, std::size_t row, std::size_t rows,
-                         std::size_t group) {
+                         std::size_t group, PanelPlace place) {
     const RowBits there = rows == kEncodeRows ? ~RowBits{0} : (RowBits{1} << rows) - 1;
     for (RowBits tiny = outcome.tiny & there; tiny != 0; tiny &= tiny - 1) {
-      encode_tiny(row + static_cast<std::size_t>(std::countr_zero(tiny)), group);
+      const auto i = static_cast<std::size_t>(std::countr_zero(tiny));
+      encode_tiny(row + i, group, {place.row + i, place.group});
     }
     const RowBits counted = there & ~outcome.tiny;
     counts_.kept += static_cast<std::uint64_t>(std::popcount(outcome.kept & counted));
@@ -318,7 +310,7 @@ class Encoder {
     counts_.suspicious |= (outcome.suspicious & there) != 0;
   }
 
-  void encode_tiny(std::size_t row, std::size_t group) {
+  void encode_tiny(std::size_t row, std::size_t group, PanelPlace place) {
     DenseView block = dense_;
     const std::size_t column = group * kBlockSize;
     const std::size_t first =
@@ -330,9 +322,9 @@ class Encoder {
     if (options.reference_scales != nullptr) {
       options.reference_scales += row * options.reference_row_bytes + group;
     }
-    PackedTarget target = target_;
-    target.blocks += row * target.block_row_bytes + group * kBlockBytes;
-    target.scales += row * target.scale_row_bytes + group;
+    PackedTarget target;
+    target.blocks = panel_.blocks[place.row] + place.group * kBlockBytes;
+    target.scales = panel_.scales[place.group] + place.row;
     const EncodeCounts counts = reference::encode(block, options, target);
     counts_.kept += counts.kept;
     counts_.saturated += counts.saturated;
@@ -347,6 +339,7 @@ class Encoder {
   SourceAhead ahead_{nullptr, 0, 0, 0};
   StagedTile staged_;
   ExactTile exact_;
+  EncodedPanel panel_;
 };
 
 EncodeCounts encode_here(const DenseView& dense, const EncodeOptions& options,
