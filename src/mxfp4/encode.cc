@@ -40,7 +40,7 @@ using V32 = hn::Vec<D32>;
 
 struct Bf16Line {
   using Element = std::uint16_t;
-  using Exact = float;  // what adds its weights' errors exactly
+  static constexpr bool kStagedExactly = true;
 
   static HWY_INLINE void patterns(const Element* in, std::uint16_t* out) {
     std::memcpy(out, in, kLine * sizeof(Element));
@@ -66,20 +66,27 @@ HWY_INLINE void sticky_patterns(const typename Line::Element* in, std::uint16_t*
 
 struct F16Line {
   using Element = std::uint16_t;
-  using Exact = double;
+  static constexpr bool kStagedExactly = false;
 
   static HWY_INLINE void patterns(const Element* in, std::uint16_t* out) {
     sticky_patterns<F16Line>(in, out);
   }
   static HWY_INLINE V32 load(const Element* in) {
     const hn::Rebind<std::uint16_t, D32> d_half;
+#if HWY_CAP_GE256
+    const hn::Rebind<hwy::float16_t, D32> d_float16;
+    const hn::RebindToFloat<D32> d_float;
+    return hn::BitCast(D32(),
+                       hn::PromoteTo(d_float, hn::BitCast(d_float16, hn::LoadU(d_half, in))));
+#else
     return widen_half(D32(), hn::PromoteTo(D32(), hn::LoadU(d_half, in)));
+#endif
   }
 };
 
 struct F32Line {
   using Element = std::uint32_t;
-  using Exact = double;
+  static constexpr bool kStagedExactly = false;
 
   static HWY_INLINE void patterns(const Element* in, std::uint16_t* out) {
     sticky_patterns<F32Line>(in, out);
@@ -96,24 +103,20 @@ HWY_INLINE void magnitudes(const typename Line::Element* in, float* out) {
 }
 
 // Squares of 32 x 32.
-HWY_INLINE void transpose_square(const std::uint16_t (&in)[kLine][kLine],
-                                 std::uint16_t (&out)[kLine][kLine]) {
-  for (std::size_t row = 0; row < kLine; row += kEncodeStripRows) {
-    for (std::size_t column = 0; column < kLine; column += 8) {
-      V16 square[8];
-      for (std::size_t i = 0; i < 8; ++i) {
+template <typename T>
+HWY_INLINE void transpose_square(const T (&in)[kLine][kLine], T (&out)[kLine][kLine]) {
+  const hn::Repartition<T, D8> d;
+  constexpr std::size_t kSide = 16 / sizeof(T);
+  for (std::size_t row = 0; row < kLine; row += kSide * kSlices) {
+    for (std::size_t column = 0; column < kLine; column += kSide) {
+      hn::Vec<decltype(d)> square[kSide];
+      for (std::size_t i = 0; i < kSide; ++i) {
         square[i] =
-            load_slices(D16(), [&](std::size_t slice) { return in[row + 8 * slice + i] + column; });
+            load_slices(d, [&](std::size_t slice) { return in[row + kSide * slice + i] + column; });
       }
-      transpose_slices(D16(), square);
-      for (std::size_t i = 0; i < 8; ++i) hn::Store(square[i], D16(), out[column + i] + row);
+      transpose_slices(d, square);
+      for (std::size_t i = 0; i < kSide; ++i) hn::Store(square[i], d, out[column + i] + row);
     }
-  }
-}
-
-inline void transpose_square(const float (&in)[kLine][kLine], float (&out)[kLine][kLine]) {
-  for (std::size_t row = 0; row < kLine; ++row) {
-    for (std::size_t column = 0; column < kLine; ++column) out[column][row] = in[row][column];
   }
 }
 
@@ -273,7 +276,7 @@ class Encoder {
     const Lines<Line> lines(dense_, row, group * kBlockSize, rows);
     stage(lines, staged_);
     const bool chooses = row_.scale == ScaleRule::least_error;
-    if (chooses) stage(lines, exact_);
+    if (chooses && !Line::kStagedExactly) stage(lines, exact_);
     alignas(64) std::uint16_t reference[kEncodeRows] = {};
     const bool has_reference = options_.reference_scales != nullptr;
     if (has_reference) load_reference(row, rows, group, reference);
@@ -281,12 +284,20 @@ class Encoder {
     constexpr std::size_t kStripLines = kTileLines * kEncodeStripRows / kEncodeRows;
     for (std::size_t strip = 0; strip < kEncodeRows; strip += kEncodeStripRows) {
       alignas(64) std::uint16_t best[kEncodeStripRows];
-      if (chooses) least_error_scales<typename Line::Exact>(staged_, exact_, strip, row_, best);
+      if (chooses) choose_scales(strip, best);
       encode_strip(staged_, strip, row_, chooses ? best : nullptr,
                    has_reference ? reference + strip : nullptr, ahead_, kStripLines,
                    {place.row + strip, place.group}, panel_, outcome);
     }
     settle(outcome, row, rows, group, place);
+  }
+
+  HWY_INLINE void choose_scales(std::size_t strip, std::uint16_t* best) const {
+    if constexpr (Line::kStagedExactly) {
+      least_error_scales<float>(staged_, staged_, strip, row_, best);
+    } else {
+      least_error_scales<double>(staged_, exact_, strip, row_, best);
+    }
   }
 
   void load_reference(std::size_t row, std::size_t rows, std::size_t group,
