@@ -64,7 +64,8 @@ def kernel_table(build: Path) -> str:
     for row in json.loads(result.stdout):
         bounds = [row["at_least"], row["aim"]]
         reached = verdict(row["ratio"], *bounds, True) if all(bounds) else ""
-        print(f"  {row['name']}, {row['threads']} thread(s): {row['ratio']:.2f} of {row['denominator']} {reached}", flush=True)
+        share = f"{row['ratio']:.2f} of {row['denominator']}"
+        print(f"  {row['name']}, {row['threads']} thread(s): {share} {reached}", flush=True)
         shown = [f"{bound:.2f}" if bound else "" for bound in bounds]
         rates = [f"{row['gbps']:.1f}", f"{row['denominator_gbps']:.1f}"]
         ratio = [f"{row['ratio']:.2f}", row["denominator"]]
