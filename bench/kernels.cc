@@ -1,10 +1,12 @@
-// How close decoding in memory comes to what the memory itself can take: every row is a ratio to
-// the bandwidth of non-temporal stores of the same bytes, on as many threads.
+// How close the kernels come in memory to what the memory itself can do, on as many threads: for
+// decoding the bandwidth of non-temporal stores of the same bytes as it writes, for encoding the
+// bandwidth of reading the same bytes as it reads.
 
 #include <fmt/core.h>
 
 #include <CLI/CLI.hpp>
 #include <array>
+#include <atomic>
 #include <cstdio>
 #include <cstring>
 #include <memory>
@@ -20,6 +22,8 @@
 #include "bench/machine.h"
 #include "mxferry/mxfp4.h"
 #include "mxfp4/decode.h"
+#include "mxfp4/encode.h"
+#include "mxfp4/encode_reference.h"
 #include "mxfp4/reference.h"
 
 #if defined(__SSE2__)
@@ -35,37 +39,52 @@ using mxfp4::Order;
 constexpr std::size_t kRows = 5760;
 constexpr std::size_t kGroups = 90;
 constexpr std::size_t kColumns = kGroups * kBlockSize;
-constexpr std::size_t kOutputBytes = 1'000'000'000;
+constexpr std::size_t kDenseBytes = 1'000'000'000;
+
+enum class Task { decode, encode };
 
 struct Subject {
   const char* name;
+  Task task;
   DType dtype;
   Order order;
   int threads;
   double at_least;
   double aim;
+  QuantMode mode = QuantMode::gptoss;
 };
+
+const char* denominator_of(const Subject& subject) {
+  return subject.task == Task::decode ? "store" : "read";
+}
 
 // A bound of 0 is none.
 constexpr std::array kSubjects = {
-    Subject{"decode BF16 transposed", DType::BF16, Order::transposed, 1, 0.76, 0.90},
-    Subject{"decode BF16 transposed", DType::BF16, Order::transposed, 2, 0.92, 0.97},
-    Subject{"decode FP32 transposed", DType::F32, Order::transposed, 1, 0, 0},
-    Subject{"decode FP32 transposed", DType::F32, Order::transposed, 2, 0.94, 0.98},
-    Subject{"decode FP16 transposed", DType::F16, Order::transposed, 1, 0, 0},
-    Subject{"decode FP16 transposed", DType::F16, Order::transposed, 2, 0.80, 0.95},
-    Subject{"decode BF16", DType::BF16, Order::rows, 1, 0, 0},
-    Subject{"decode BF16", DType::BF16, Order::rows, 2, 0.92, 1.00},
+    Subject{"decode BF16 transposed", Task::decode, DType::BF16, Order::transposed, 1, 0.76, 0.90},
+    Subject{"decode BF16 transposed", Task::decode, DType::BF16, Order::transposed, 2, 0.92, 0.97},
+    Subject{"decode FP32 transposed", Task::decode, DType::F32, Order::transposed, 1, 0, 0},
+    Subject{"decode FP32 transposed", Task::decode, DType::F32, Order::transposed, 2, 0.94, 0.98},
+    Subject{"decode FP16 transposed", Task::decode, DType::F16, Order::transposed, 1, 0, 0},
+    Subject{"decode FP16 transposed", Task::decode, DType::F16, Order::transposed, 2, 0.80, 0.95},
+    Subject{"decode BF16", Task::decode, DType::BF16, Order::rows, 1, 0, 0},
+    Subject{"decode BF16", Task::decode, DType::BF16, Order::rows, 2, 0.92, 1.00},
+    Subject{"encode BF16 transposed", Task::encode, DType::BF16, Order::transposed, 1, 0.40, 0.60},
+    Subject{"encode BF16 transposed", Task::encode, DType::BF16, Order::transposed, 2, 0.46, 0.70},
+    Subject{"encode FP32 transposed", Task::encode, DType::F32, Order::transposed, 2, 0, 0},
+    Subject{"encode FP16 transposed", Task::encode, DType::F16, Order::transposed, 2, 0, 0},
+    Subject{"encode BF16 transposed, best", Task::encode, DType::BF16, Order::transposed, 2, 0, 0,
+            QuantMode::best},
+    Subject{"encode BF16", Task::encode, DType::BF16, Order::rows, 2, 0, 0},
 };
 
 std::size_t size_of(DType dtype) {
   return static_cast<std::size_t>(bits(dtype)) / 8;
 }
 
-// As many experts as fill kOutputBytes.
+// As many experts as fill kDenseBytes.
 std::size_t expert_count(DType dtype) {
   const std::size_t expert_bytes = kRows * kColumns * size_of(dtype);
-  return (kOutputBytes + expert_bytes - 1) / expert_bytes;
+  return (kDenseBytes + expert_bytes - 1) / expert_bytes;
 }
 
 class Weights {
@@ -160,6 +179,89 @@ void store_past_cache(std::byte* out, std::size_t size, int threads) {
   });
 }
 
+std::uint64_t sum_of_words(const std::byte* in, std::size_t size) {
+  const auto* words = reinterpret_cast<const std::uint64_t*>(in);
+  std::uint64_t sum = 0;
+  for (std::size_t i = 0; i < size / sizeof sum; ++i) sum += words[i];
+  return sum;
+}
+
+// Each thread its part. The sum goes where the compiler cannot leave it out.
+void read_all(const std::byte* in, std::size_t size, int threads) {
+  static std::atomic<std::uint64_t> sum;
+  const std::size_t part = size / static_cast<std::size_t>(threads);
+  run_workers(threads, {}, [&](int worker, std::stop_token) {
+    sum += sum_of_words(in + static_cast<std::size_t>(worker) * part, part);
+  });
+}
+
+// The weights of one expert, in every place, so that the reference need not encode them all.
+template <typename T>
+void fill_dense(DType dtype, std::size_t experts, std::byte* out) {
+  constexpr std::uint64_t kSeed = 21;
+  constexpr double kDeviation = 0.02;  // as in a trained model
+  constexpr std::size_t kCount = kRows * kColumns;
+  std::mt19937_64 random(kSeed);
+  std::normal_distribution<double> weights(0, kDeviation);
+  T* typed_out = reinterpret_cast<T*>(out);
+  for (std::size_t i = 0; i < kCount; ++i) {
+    typed_out[i] = static_cast<T>(mxfp4::reference::round_to(dtype, weights(random)));
+  }
+  for (std::size_t expert = 1; expert < experts; ++expert) {
+    std::memcpy(typed_out + expert * kCount, typed_out, kCount * sizeof(T));
+  }
+}
+
+mxfp4::DenseTensorView fill_dense(const Subject& subject, std::byte* out) {
+  const std::size_t experts = expert_count(subject.dtype);
+  if (subject.dtype == DType::F32) {
+    fill_dense<std::uint32_t>(subject.dtype, experts, out);
+  } else {
+    fill_dense<std::uint16_t>(subject.dtype, experts, out);
+  }
+  return {out, subject.dtype, subject.order, experts, kRows, kColumns};
+}
+
+// What encoding writes.
+class Packed {
+ public:
+  explicit Packed(std::size_t experts)
+      : experts_(experts),
+        blocks_(allocate_bytes(experts * kBlocksSize)),
+        scales_(allocate_bytes(experts * kScalesSize)) {}
+
+  std::uint8_t* blocks() const { return reinterpret_cast<std::uint8_t*>(blocks_.get()); }
+  std::uint8_t* scales() const { return reinterpret_cast<std::uint8_t*>(scales_.get()); }
+
+  void clear() const {
+    std::memset(blocks(), 0, experts_ * kBlocksSize);
+    std::memset(scales(), 0, experts_ * kScalesSize);
+  }
+
+  bool is_right(const mxfp4::DenseTensorView& dense, QuantMode mode) const {
+    const Packed expected(1);
+    mxfp4::reference::encode(
+        mxfp4::expert_of(dense, 0), {.mode = mode},
+        {expected.blocks(), kGroups * kBlockBytes, expected.scales(), kGroups});
+    for (std::size_t i = 0; i < experts_; ++i) {
+      if (std::memcmp(blocks() + i * kBlocksSize, expected.blocks(), kBlocksSize) != 0 ||
+          std::memcmp(scales() + i * kScalesSize, expected.scales(), kScalesSize) != 0) {
+        return false;
+      }
+    }
+    return true;
+  }
+
+ private:
+  // Of one expert.
+  static constexpr std::size_t kScalesSize = kRows * kGroups;
+  static constexpr std::size_t kBlocksSize = kScalesSize * kBlockBytes;
+
+  std::size_t experts_;
+  std::shared_ptr<std::byte> blocks_;
+  std::shared_ptr<std::byte> scales_;
+};
+
 struct Row {
   Subject subject;
   Paired paired;
@@ -167,7 +269,29 @@ struct Row {
   double denominator_gbps;
 };
 
-Row measure(const Weights& weights, const Subject& subject, int pairs, std::byte* out) {
+Row row_of(const Subject& subject, const Paired& paired, std::size_t size, bool is_right) {
+  if (!is_right) throw std::runtime_error(std::string(subject.name) + ": the result is wrong");
+  const double gigabytes = static_cast<double>(size) / 1e9;
+  return {subject, paired, gigabytes / paired.subject_seconds,
+          gigabytes / paired.reference_seconds};
+}
+
+Row measure_encode(const Subject& subject, int pairs, std::byte* dense_bytes) {
+  const mxfp4::DenseTensorView dense = fill_dense(subject, dense_bytes);
+  const std::size_t size = dense.experts * kRows * kColumns * size_of(subject.dtype);
+  const Packed packed(dense.experts);
+  const auto encode = [&] {
+    mxfp4::encode_tensor(dense, subject.mode, nullptr, packed.blocks(), packed.scales(),
+                         subject.threads);
+  };
+  const Paired paired =
+      run_paired(pairs, encode, [&] { read_all(dense_bytes, size, subject.threads); });
+  packed.clear();
+  encode();
+  return row_of(subject, paired, size, packed.is_right(dense, subject.mode));
+}
+
+Row measure_decode(const Weights& weights, const Subject& subject, int pairs, std::byte* out) {
   const mxfp4::PackedTensorView tensor = weights.view(expert_count(subject.dtype));
   const std::size_t size = tensor.experts * kRows * kColumns * size_of(subject.dtype);
   const auto decode = [&] {
@@ -177,19 +301,14 @@ Row measure(const Weights& weights, const Subject& subject, int pairs, std::byte
       run_paired(pairs, decode, [&] { store_past_cache(out, size, subject.threads); });
   store_past_cache(out, size, subject.threads);
   decode();
-  if (!is_right(tensor, subject, out)) {
-    throw std::runtime_error(std::string(subject.name) + ": the result is wrong");
-  }
-  const double gigabytes = static_cast<double>(size) / 1e9;
-  return {subject, paired, gigabytes / paired.subject_seconds,
-          gigabytes / paired.reference_seconds};
+  return row_of(subject, paired, size, is_right(tensor, subject, out));
 }
 
 void print_row(const Row& row) {
   const auto bound = [](double value) { return value == 0 ? "-" : fmt::format("{:.2f}", value); };
-  fmt::print("{:<24} {:>7} {:>7.3f} {:>9} {:>5} {:>7.1f} {:>12.1f}\n", row.subject.name,
+  fmt::print("{:<28} {:>7} {:>7.3f} {:>9} {:>5} {:>7.1f} {:>7} {:>7.1f}\n", row.subject.name,
              row.subject.threads, row.paired.ratio, bound(row.subject.at_least),
-             bound(row.subject.aim), row.gbps, row.denominator_gbps);
+             bound(row.subject.aim), row.gbps, denominator_of(row.subject), row.denominator_gbps);
   std::fflush(stdout);
 }
 
@@ -200,6 +319,7 @@ nlohmann::json to_json(const Row& row) {
   return {{"name", row.subject.name},
           {"threads", row.subject.threads},
           {"ratio", row.paired.ratio},
+          {"denominator", denominator_of(row.subject)},
           {"at_least", bound(row.subject.at_least)},
           {"aim", bound(row.subject.aim)},
           {"gbps", row.gbps},
@@ -208,19 +328,23 @@ nlohmann::json to_json(const Row& row) {
 
 void run(int pairs, bool json) {
   const Weights weights;
-  const std::shared_ptr<std::byte> out =
+  const std::shared_ptr<std::byte> dense =
       allocate_bytes(expert_count(DType::F32) * kRows * kColumns * size_of(DType::F32));
   nlohmann::json rows = nlohmann::json::array();
   if (!json) {
     fmt::print("{}, {} threads available, kernels for {}\n", processor_name(), available_threads(),
                active_target());
-    fmt::print("R={} G={}, median of {} pairs; GB/s of output, non-temporal stores beside it\n\n",
-               kRows, kGroups, pairs);
-    fmt::print("{:<24} {:>7} {:>7} {:>9} {:>5} {:>7} {:>12}\n", "", "threads", "ratio", "at least",
-               "aim", "GB/s", "stores GB/s");
+    fmt::print(
+        "R={} G={}, median of {} pairs; GB/s of dense weights, of storing or reading as much "
+        "beside it\n\n",
+        kRows, kGroups, pairs);
+    fmt::print("{:<28} {:>7} {:>7} {:>9} {:>5} {:>7} {:>7} {:>7}\n", "", "threads", "ratio",
+               "at least", "aim", "GB/s", "of", "GB/s");
   }
   for (const Subject& subject : kSubjects) {
-    const Row row = measure(weights, subject, pairs, out.get());
+    const Row row = subject.task == Task::decode
+                        ? measure_decode(weights, subject, pairs, dense.get())
+                        : measure_encode(subject, pairs, dense.get());
     if (json) {
       rows.push_back(to_json(row));
     } else {
@@ -234,7 +358,7 @@ void run(int pairs, bool json) {
 }  // namespace mxferry::bench
 
 int main(int argc, char** argv) {
-  CLI::App app("Decoding MXFP4 in memory, against the bandwidth of the memory");
+  CLI::App app("MXFP4 in memory, against the bandwidth of the memory");
   int pairs = 9;
   bool json = false;
   app.add_option("--pairs", pairs, "Paired runs of each row")->check(CLI::Range(9, 1000));

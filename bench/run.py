@@ -56,7 +56,7 @@ def table(header: list[str], rows: list[list[str]]) -> str:
 
 
 def kernel_table(build: Path) -> str:
-    print("kernels, of non-temporal store bandwidth (more is better)", flush=True)
+    print("kernels, of the bandwidth of stores or reads (more is better)", flush=True)
     result = subprocess.run(
         [str(build / "bench_kernels"), "--json"], check=True, capture_output=True, text=True
     )
@@ -64,11 +64,13 @@ def kernel_table(build: Path) -> str:
     for row in json.loads(result.stdout):
         bounds = [row["at_least"], row["aim"]]
         reached = verdict(row["ratio"], *bounds, True) if all(bounds) else ""
-        print(f"  {row['name']}, {row['threads']} thread(s): {row['ratio']:.2f} {reached}", flush=True)
+        share = f"{row['ratio']:.2f} of {row['denominator']}"
+        print(f"  {row['name']}, {row['threads']} thread(s): {share} {reached}", flush=True)
         shown = [f"{bound:.2f}" if bound else "" for bound in bounds]
         rates = [f"{row['gbps']:.1f}", f"{row['denominator_gbps']:.1f}"]
-        rows.append([row["name"], str(row["threads"]), f"{row['ratio']:.2f}", *shown, reached, *rates])
-    header = ["kernel", "threads", "of store", "at least", "aim", "reached", "GB/s", "store GB/s"]
+        ratio = [f"{row['ratio']:.2f}", row["denominator"]]
+        rows.append([row["name"], str(row["threads"]), *ratio, *shown, reached, *rates])
+    header = ["kernel", "threads", "ratio", "of", "at least", "aim", "reached", "GB/s", "its GB/s"]
     return table(header, rows)
 
 
@@ -110,8 +112,9 @@ def main() -> None:
     kernels = kernel_table(arguments.build)
     conversions = file_tables(arguments.build, folder)
     PAGE.write_text(
-        f"{HEAD}\nMachine: {described}.\n\n## Kernels\n\nDecoding one gate_up tensor of gpt-oss-20b's geometry in memory, as a share "
-        f"of the bandwidth of non-temporal stores of as many bytes with as many threads.\n\n{kernels}\n## Conversions\n\nOne "
+        f"{HEAD}\nMachine: {described}.\n\n## Kernels\n\nOne gate_up tensor of gpt-oss-20b's geometry in memory, with as many threads. "
+        "`decode` is a share of the bandwidth of non-temporal stores of the bytes that it writes, `encode` of the bandwidth of "
+        f"reading the bytes that it reads.\n\n{kernels}\n## Conversions\n\nOne "
         "true-sized layer of gpt-oss-20b, as a share of the time of `cp --reflink=never` of what the conversion writes "
         f"(followed by `sync` of the files where the conversion syncs).\n\n{conversions}"
     )

@@ -1,4 +1,5 @@
-// Vectors as one or two slices of 128 bits, within which shuffles work. Included once per target.
+// Vectors as one, two or four slices of 128 bits, within which shuffles work. Included once per
+// target.
 
 #include <cstddef>
 #include <cstdint>
@@ -19,12 +20,17 @@ namespace mxferry::HWY_NAMESPACE {
 
 namespace hn = hwy::HWY_NAMESPACE;
 
-// Two slices are enough to saturate the memory, so that wider vectors are not used.
-#if HWY_CAP_GE256
+#if HWY_CAP_GE512
+inline constexpr std::size_t kSlices = 4;
+#elif HWY_CAP_GE256
 inline constexpr std::size_t kSlices = 2;
 #else
 inline constexpr std::size_t kSlices = 1;
 #endif
+
+// The cache to ask for what will be read later, as for __builtin_prefetch: with AVX-512 a line
+// takes so few instructions that the buffers before the first-level cache are what is short.
+inline constexpr int kAheadLocality = kSlices == 4 ? 2 : 3;
 
 using D8 = hn::FixedTag<std::uint8_t, 16 * kSlices>;
 using D16 = hn::Repartition<std::uint16_t, D8>;
@@ -32,15 +38,32 @@ using D32 = hn::Repartition<std::uint32_t, D8>;
 using V8 = hn::Vec<D8>;
 using V16 = hn::Vec<D16>;
 
-// One slice from each of kSlices addresses.
-template <class D, typename T = hn::TFromD<D>>
-HWY_INLINE hn::Vec<D> load_slices(D d, const T* low, [[maybe_unused]] const T* high) {
-#if HWY_CAP_GE256
-  const hn::Half<D> half;
-  return hn::Combine(d, hn::LoadU(half, high), hn::LoadU(half, low));
-#else
-  return hn::LoadU(d, low);
-#endif
+template <class D>
+inline constexpr std::size_t kSlicesOf = sizeof(hn::TFromD<D>) * hn::MaxLanes(D()) / 16;
+
+// Slices from the addresses that address_of(slice) gives, the first of them `first`.
+template <class D, class AddressOf>
+HWY_INLINE hn::Vec<D> load_slices(D d, const AddressOf& address_of, std::size_t first = 0) {
+  if constexpr (kSlicesOf<D> == 1) {
+    return hn::LoadU(d, address_of(first));
+  } else {
+    const hn::Half<D> half;
+    return hn::Combine(d, load_slices(half, address_of, first + kSlicesOf<D> / 2),
+                       load_slices(half, address_of, first));
+  }
+}
+
+// One slice to each of the addresses that address_of(slice) gives.
+template <class D, class AddressOf>
+HWY_INLINE void store_slices(hn::Vec<D> v, D d, const AddressOf& address_of,
+                             std::size_t first = 0) {
+  if constexpr (kSlicesOf<D> == 1) {
+    hn::StoreU(v, d, address_of(first));
+  } else {
+    const hn::Half<D> half;
+    store_slices(hn::LowerHalf(half, v), half, address_of, first);
+    store_slices(hn::UpperHalf(half, v), half, address_of, first + kSlicesOf<D> / 2);
+  }
 }
 
 // Transposes the square of elements that every slice of the vectors forms; as many vectors as a

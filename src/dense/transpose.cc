@@ -58,8 +58,8 @@ HWY_INLINE void transpose_tile(const T* in, std::size_t in_row_stride, T* out,
     for (std::size_t strip = 0; strip < kTile<T>; strip += kStripRows) {
       hn::Vec<decltype(d)> v[kSide];
       for (std::size_t i = 0; i < kSide; ++i) {
-        v[i] =
-            load_slices(d, &tile[strip + i][column], &tile[strip + kStripRows - kSide + i][column]);
+        v[i] = load_slices(
+            d, [&](std::size_t slice) { return &tile[strip + slice * kSide + i][column]; });
       }
       transpose_slices(d, v);
       for (std::size_t i = 0; i < kSide; ++i) {

@@ -21,6 +21,37 @@ void decode_rows_here(const PackedView& packed, DType dtype, std::byte* out,
 
 #else
 
+#if HWY_CAP_GE512
+
+// Where both bytes of every pattern of a block find the byte with its code, so that the patterns
+// come out in the order of element_at<T>().
+template <typename T>
+constexpr auto make_spread() {
+  std::array<std::uint8_t, kBlockSize * 2> spread{};
+  for (std::size_t i = 0; i < spread.size(); ++i) {
+    spread[i] = static_cast<std::uint8_t>(element_at<T>(i / 16, i % 16 / 2) / 2);
+  }
+  return spread;
+}
+
+template <typename T>
+alignas(64) inline constexpr auto kSpread = make_spread<T>();
+
+template <typename T, bool kStream>
+HWY_INLINE void decode_block(const std::uint8_t* block, const ScaleTable& table, T* out) {
+  const D8 d8;
+  const D16 d16;
+  const V8 bytes = hn::TableLookupBytes(hn::LoadDup128(d8, block), hn::Load(d8, kSpread<T>.data()));
+  const V16 shifts = hn::BitCast(d16, hn::Set(D32(), 4u << 16));  // odd weights are upper halves
+  const V8 codes =
+      hn::And(hn::BitCast(d8, hn::Shr(hn::BitCast(d16, bytes), shifts)), hn::Set(d8, 15));
+  const V8 low = hn::TableLookupBytes(hn::LoadDup128(d8, table.low.data()), codes);
+  const V8 high = hn::TableLookupBytes(hn::LoadDup128(d8, table.high.data()), codes);
+  emit<T, kStream>(hn::BitCast(d16, hn::OddEven(high, low)), out);
+}
+
+#else
+
 // A step decodes 16 * kSlices weights; a block takes kSteps.
 inline constexpr std::size_t kSteps = 2 / kSlices;
 
@@ -63,6 +94,8 @@ HWY_INLINE void decode_block(const std::uint8_t* block, const ScaleTable& table,
                      step_out + 8 * kSlices);
   }
 }
+
+#endif
 
 template <typename T, bool kStream>
 void decode_all(const PackedView& packed, const ScaleTables& tables, T* out,

@@ -58,8 +58,8 @@ PackedView tile_at(const PackedView& packed, std::size_t row, std::size_t group)
 // Rows that are decoded group by group before the next rows. Their blocks and those of the next
 // stripe, which is requested meanwhile, stay in the second-level cache for models of gpt-oss's
 // size.
-inline constexpr std::size_t kStripeTiles = 4;
-inline constexpr std::size_t kStripeRows = kStripeTiles * kTileRows;
+inline constexpr std::size_t kStripeRows = 128;
+inline constexpr std::size_t kStripeTiles = kStripeRows / kTileRows;
 
 PackedView stripe_at(const PackedView& packed, std::size_t row) {
   PackedView stripe = packed;
@@ -88,8 +88,8 @@ class StripeAhead {
   }
 
  private:
-  RowsAhead blocks_;
-  RowsAhead scales_;
+  RowsAhead<kAheadLocality> blocks_;
+  RowsAhead<kAheadLocality> scales_;
 };
 
 // Scales of the full tiles of a stripe for 16 groups from `first_group`, in the order of

@@ -21,9 +21,9 @@ namespace mxferry::mxfp4::HWY_NAMESPACE {
 
 using namespace mxferry::HWY_NAMESPACE;  // slices-inl.h
 
-// A tile is one block of each of 32 rows: 32 weights wide, which is a whole cache line of a 16-bit
-// dtype in every row of the transposed output.
-inline constexpr std::size_t kTileRows = 32;
+// A tile is one block of each of these rows: at least 32 weights wide, which is a whole cache line
+// of a 16-bit dtype in every row of the transposed output, and as wide as a vector of bytes.
+inline constexpr std::size_t kTileRows = kSlices == 4 ? 64 : 32;
 
 template <bool kStream, class D>
 HWY_INLINE void store(hn::Vec<D> vector, D d, hn::TFromD<D>* out) {
@@ -58,12 +58,12 @@ HWY_INLINE void emit(V16 patterns, T* out) {
   }
 }
 
-// Whether every 64-byte line of the output can be written whole, past the cache. Half-size vectors
-// would leave lines half written.
+// Whether every 64-byte line of the output can be written whole, past the cache. Vectors of
+// one slice would leave lines half written.
 template <typename T>
 bool can_stream(const std::byte* out, std::size_t out_row_stride) {
   constexpr std::size_t kLine = 64;
-  return kSlices == 2 && reinterpret_cast<std::uintptr_t>(out) % kLine == 0 &&
+  return kSlices >= 2 && reinterpret_cast<std::uintptr_t>(out) % kLine == 0 &&
          out_row_stride * sizeof(T) % kLine == 0;
 }
 

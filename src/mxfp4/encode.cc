@@ -14,6 +14,7 @@
 #include "hwy/foreach_target.h"  // IWYU pragma: keep
 //
 #include "dense/widen-inl.h"
+#include "mxfp4/encode_panel-inl.h"
 #include "mxfp4/encode_tile-inl.h"
 #include "mxfp4/least_error-inl.h"
 
@@ -39,7 +40,7 @@ using V32 = hn::Vec<D32>;
 
 struct Bf16Line {
   using Element = std::uint16_t;
-  using Exact = float;  // what adds its weights' errors exactly
+  static constexpr bool kStagedExactly = true;
 
   static HWY_INLINE void patterns(const Element* in, std::uint16_t* out) {
     std::memcpy(out, in, kLine * sizeof(Element));
@@ -65,20 +66,27 @@ HWY_INLINE void sticky_patterns(const typename Line::Element* in, std::uint16_t*
 
 struct F16Line {
   using Element = std::uint16_t;
-  using Exact = double;
+  static constexpr bool kStagedExactly = false;
 
   static HWY_INLINE void patterns(const Element* in, std::uint16_t* out) {
     sticky_patterns<F16Line>(in, out);
   }
   static HWY_INLINE V32 load(const Element* in) {
     const hn::Rebind<std::uint16_t, D32> d_half;
+#if HWY_CAP_GE256
+    const hn::Rebind<hwy::float16_t, D32> d_float16;
+    const hn::RebindToFloat<D32> d_float;
+    return hn::BitCast(D32(),
+                       hn::PromoteTo(d_float, hn::BitCast(d_float16, hn::LoadU(d_half, in))));
+#else
     return widen_half(D32(), hn::PromoteTo(D32(), hn::LoadU(d_half, in)));
+#endif
   }
 };
 
 struct F32Line {
   using Element = std::uint32_t;
-  using Exact = double;
+  static constexpr bool kStagedExactly = false;
 
   static HWY_INLINE void patterns(const Element* in, std::uint16_t* out) {
     sticky_patterns<F32Line>(in, out);
@@ -95,24 +103,20 @@ HWY_INLINE void magnitudes(const typename Line::Element* in, float* out) {
 }
 
 // Squares of 32 x 32.
-HWY_INLINE void transpose_square(const std::uint16_t (&in)[kLine][kLine],
-                                 std::uint16_t (&out)[kLine][kLine]) {
-  for (std::size_t row = 0; row < kLine; row += kEncodeStripRows) {
-    for (std::size_t column = 0; column < kLine; column += 8) {
-      V16 square[8];
-      for (std::size_t i = 0; i < 8; ++i) {
+template <typename T>
+HWY_INLINE void transpose_square(const T (&in)[kLine][kLine], T (&out)[kLine][kLine]) {
+  const hn::Repartition<T, D8> d;
+  constexpr std::size_t kSide = 16 / sizeof(T);
+  for (std::size_t row = 0; row < kLine; row += kSide * kSlices) {
+    for (std::size_t column = 0; column < kLine; column += kSide) {
+      hn::Vec<decltype(d)> square[kSide];
+      for (std::size_t i = 0; i < kSide; ++i) {
         square[i] =
-            load_slices(D16(), in[row + i] + column, in[row + 8 * (kSlices - 1) + i] + column);
+            load_slices(d, [&](std::size_t slice) { return in[row + kSide * slice + i] + column; });
       }
-      transpose_slices(D16(), square);
-      for (std::size_t i = 0; i < 8; ++i) hn::Store(square[i], D16(), out[column + i] + row);
+      transpose_slices(d, square);
+      for (std::size_t i = 0; i < kSide; ++i) hn::Store(square[i], d, out[column + i] + row);
     }
-  }
-}
-
-inline void transpose_square(const float (&in)[kLine][kLine], float (&out)[kLine][kLine]) {
-  for (std::size_t row = 0; row < kLine; ++row) {
-    for (std::size_t column = 0; column < kLine; ++column) out[column][row] = in[row][column];
   }
 }
 
@@ -198,12 +202,8 @@ class Encoder {
     while (band.rows != 0) {
       const Band next = after(band);
       ahead_ = requests_for(next);
-      for (std::size_t row = 0; row < band.rows; row += kEncodeRows) {
-        for (std::size_t group = 0; group < band.groups; group += kTilesTogether) {
-          encode_tiles(band.row + row, band.group + group,
-                       std::min(kTilesTogether, band.groups - group));
-        }
-      }
+      encode_band(band);
+      if (ends_panel(band)) write_panel_of(band);
       band = next;
     }
     counts_.blocks = dense_.rows * groups_;
@@ -213,21 +213,20 @@ class Encoder {
  private:
   // What is read at a time, so that the lines of the source are requested in long pieces: a few
   // groups of many rows where it is transposed, else many groups of 32 rows. While one band is
-  // encoded the next is requested; both stay in the second-level cache.
+  // encoded the next is requested; both stay in the second-level cache. Some bands that differ in
+  // their groups make a panel.
   struct Band {
     std::size_t row = 0;
     std::size_t group = 0;
     std::size_t rows = 0;  // 0 after the last
     std::size_t groups = 0;
   };
-  static constexpr std::size_t kBandTiles = 64;
 
   bool transposed() const { return dense_.order == Order::transposed; }
 
   Band band_at(std::size_t row, std::size_t group) const {
-    const std::size_t most_groups = transposed() ? kTilesTogether : kBandTiles;
-    const std::size_t most_rows =
-        transposed() ? kBandTiles / kTilesTogether * kEncodeRows : kEncodeRows;
+    const std::size_t most_groups = kPanelGroups / (transposed() ? 24 : 2);
+    const std::size_t most_rows = transposed() ? kPanelRows : kEncodeRows;
     return {row, group, std::min(most_rows, dense_.rows - row),
             std::min(most_groups, groups_ - group)};
   }
@@ -238,7 +237,7 @@ class Encoder {
     return band_at(band.row + band.rows, 0);
   }
 
-  RowsAhead requests_for(const Band& band) const {
+  SourceAhead requests_for(const Band& band) const {
     if (band.rows == 0) return {nullptr, 0, 0, 0};
     const std::size_t size = sizeof(typename Line::Element);
     const std::size_t columns = band.groups * kBlockSize;
@@ -249,41 +248,35 @@ class Encoder {
             (transposed() ? band.rows : columns) * size, transposed() ? columns : band.rows};
   }
 
-  // `count` groups of up to 32 rows.
-  void encode_tiles(std::size_t row, std::size_t group, std::size_t count) {
-    const std::size_t rows = std::min(kEncodeRows, dense_.rows - row);
-    EncodedRows encoded;
-    TileOutcome outcomes[kTilesTogether];
-    for (std::size_t i = 0; i < count; ++i) {
-      encode_tile(row, group + i, i, encoded, outcomes[i]);
-    }
-    std::uint8_t* blocks = target_.blocks + row * target_.block_row_bytes + group * kBlockBytes;
-    std::uint8_t* scales = target_.scales + row * target_.scale_row_bytes + group;
-    for (std::size_t i = 0; i < rows; ++i) {
-      copy(encoded.blocks[i], blocks + i * target_.block_row_bytes, count * kBlockBytes);
-      copy(encoded.scales[i], scales + i * target_.scale_row_bytes, count);
-    }
-    for (std::size_t i = 0; i < count; ++i) settle(outcomes[i], row, rows, group + i);
-  }
-
-  // Whole rows, the usual case, are a few instructions.
-  template <std::size_t kCount>
-  static HWY_INLINE void copy(const std::uint8_t (&from)[kCount], std::uint8_t* to,
-                              std::size_t count) {
-    if (count == kCount) {
-      std::memcpy(to, from, kCount);
-    } else {
-      std::memcpy(to, from, count);
+  void encode_band(const Band& band) {
+    for (std::size_t row = 0; row < band.rows; row += kEncodeRows) {
+      for (std::size_t i = 0; i < band.groups; ++i) {
+        encode_tile(band.row + row, band.group + i, {row, (band.group + i) % kPanelGroups});
+      }
     }
   }
 
-  HWY_INLINE void encode_tile(std::size_t row, std::size_t group, std::size_t place,
-                              EncodedRows& encoded, TileOutcome& outcome) {
+  bool ends_panel(const Band& band) const {
+    const std::size_t end = band.group + band.groups;
+    return end == groups_ || end % kPanelGroups == 0;
+  }
+
+  void write_panel_of(const Band& band) {
+    const std::size_t group = band.group / kPanelGroups * kPanelGroups;
+    PackedTarget target = target_;
+    target.blocks += band.row * target.block_row_bytes + group * kBlockBytes;
+    target.scales += band.row * target.scale_row_bytes + group;
+    write_panel(panel_, band.rows, band.group + band.groups - group, target, options_.stores);
+  }
+
+  // Up to 32 rows of a group, to their place in the panel.
+  HWY_INLINE void encode_tile(std::size_t row, std::size_t group, PanelPlace place) {
+    TileOutcome outcome;
     const std::size_t rows = std::min(kEncodeRows, dense_.rows - row);
     const Lines<Line> lines(dense_, row, group * kBlockSize, rows);
     stage(lines, staged_);
     const bool chooses = row_.scale == ScaleRule::least_error;
-    if (chooses) stage(lines, exact_);
+    if (chooses && !Line::kStagedExactly) stage(lines, exact_);
     alignas(64) std::uint16_t reference[kEncodeRows] = {};
     const bool has_reference = options_.reference_scales != nullptr;
     if (has_reference) load_reference(row, rows, group, reference);
@@ -291,10 +284,19 @@ class Encoder {
     constexpr std::size_t kStripLines = kTileLines * kEncodeStripRows / kEncodeRows;
     for (std::size_t strip = 0; strip < kEncodeRows; strip += kEncodeStripRows) {
       alignas(64) std::uint16_t best[kEncodeStripRows];
-      if (chooses) least_error_scales<typename Line::Exact>(staged_, exact_, strip, row_, best);
+      if (chooses) choose_scales(strip, best);
       encode_strip(staged_, strip, row_, chooses ? best : nullptr,
-                   has_reference ? reference + strip : nullptr, ahead_, kStripLines, place, encoded,
-                   outcome);
+                   has_reference ? reference + strip : nullptr, ahead_, kStripLines,
+                   {place.row + strip, place.group}, panel_, outcome);
+    }
+    settle(outcome, row, rows, group, place);
+  }
+
+  HWY_INLINE void choose_scales(std::size_t strip, std::uint16_t* best) const {
+    if constexpr (Line::kStagedExactly) {
+      least_error_scales<float>(staged_, staged_, strip, row_, best);
+    } else {
+      least_error_scales<double>(staged_, exact_, strip, row_, best);
     }
   }
 
@@ -307,10 +309,11 @@ class Encoder {
 
   // Counts what became of a tile, and encodes what the kernel left out.
   HWY_INLINE void settle(const TileOutcome& outcome, std::size_t row, std::size_t rows,
-                         std::size_t group) {
+                         std::size_t group, PanelPlace place) {
     const RowBits there = rows == kEncodeRows ? ~RowBits{0} : (RowBits{1} << rows) - 1;
     for (RowBits tiny = outcome.tiny & there; tiny != 0; tiny &= tiny - 1) {
-      encode_tiny(row + static_cast<std::size_t>(std::countr_zero(tiny)), group);
+      const auto i = static_cast<std::size_t>(std::countr_zero(tiny));
+      encode_tiny(row + i, group, {place.row + i, place.group});
     }
     const RowBits counted = there & ~outcome.tiny;
     counts_.kept += static_cast<std::uint64_t>(std::popcount(outcome.kept & counted));
@@ -318,7 +321,7 @@ class Encoder {
     counts_.suspicious |= (outcome.suspicious & there) != 0;
   }
 
-  void encode_tiny(std::size_t row, std::size_t group) {
+  void encode_tiny(std::size_t row, std::size_t group, PanelPlace place) {
     DenseView block = dense_;
     const std::size_t column = group * kBlockSize;
     const std::size_t first =
@@ -330,9 +333,9 @@ class Encoder {
     if (options.reference_scales != nullptr) {
       options.reference_scales += row * options.reference_row_bytes + group;
     }
-    PackedTarget target = target_;
-    target.blocks += row * target.block_row_bytes + group * kBlockBytes;
-    target.scales += row * target.scale_row_bytes + group;
+    PackedTarget target;
+    target.blocks = panel_.blocks[place.row] + place.group * kBlockBytes;
+    target.scales = panel_.scales[place.group] + place.row;
     const EncodeCounts counts = reference::encode(block, options, target);
     counts_.kept += counts.kept;
     counts_.saturated += counts.saturated;
@@ -344,9 +347,10 @@ class Encoder {
   const QuantRow row_;
   const std::size_t groups_;
   EncodeCounts counts_;
-  RowsAhead ahead_{nullptr, 0, 0, 0};
+  SourceAhead ahead_{nullptr, 0, 0, 0};
   StagedTile staged_;
   ExactTile exact_;
+  EncodedPanel panel_;
 };
 
 EncodeCounts encode_here(const DenseView& dense, const EncodeOptions& options,

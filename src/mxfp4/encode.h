@@ -37,6 +37,8 @@ struct EncodeOptions {
   // mode: what was not changed since it was decoded gets its bytes back.
   const std::uint8_t* reference_scales = nullptr;
   std::size_t reference_row_bytes = 0;
+  // `streaming` applies to the blocks, where they are aligned to 16 bytes.
+  Stores stores = Stores::cached;
   // No scale above 252, under which all codes are finite: infinite weights saturate.
   bool saturate_nonfinite = false;
 };

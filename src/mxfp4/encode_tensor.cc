@@ -54,7 +54,8 @@ EncodeCounts encode_tensor(const DenseTensorView& tensor, QuantMode mode,
     const EncodeOptions options{
         .mode = mode,
         .reference_scales = reference_scales == nullptr ? nullptr : reference_scales + first,
-        .reference_row_bytes = groups};
+        .reference_row_bytes = groups,
+        .stores = Stores::streaming};
     const EncodeCounts counts = encode(
         rows_of(expert_of(tensor, expert), row, std::min(item_rows, tensor.rows - row)), options,
         {blocks + first * kBlockBytes, groups * kBlockBytes, scales + first, groups});

@@ -8,6 +8,7 @@
 #include "dense/slices-inl.h"
 #include "hwy/highway.h"
 #include "mxferry/mxfp4.h"
+#include "mxfp4/encode_panel-inl.h"
 #include "mxfp4/quant_table.h"
 #include "mxfp4/rows_ahead.h"
 
@@ -35,17 +36,11 @@ struct StagedTile {
   alignas(64) std::uint16_t weights[kBlockSize][kEncodeRows];
 };
 
+// The requests for what will be staged later.
+using SourceAhead = RowsAhead<kAheadLocality>;
+
 // A bit for each row of a tile.
 using RowBits = std::uint32_t;
-
-// Tiles that lie side by side are collected, so that every row of the target gets a whole cache
-// line at a time.
-inline constexpr std::size_t kTilesTogether = 4;
-inline constexpr std::size_t kBytesTogether = kTilesTogether * kBlockBytes;
-struct EncodedRows {
-  alignas(64) std::uint8_t blocks[kEncodeRows][kBytesTogether];
-  std::uint8_t scales[kEncodeRows][kTilesTogether];
-};
 
 struct TileOutcome {
   RowBits kept = 0;        // under the reference's scale
@@ -79,7 +74,9 @@ template <class Mask>
 HWY_INLINE RowBits row_bits(Mask mask) {
   std::uint8_t bytes[8] = {};
   hn::StoreMaskBits(D16(), mask, bytes);
-  return static_cast<RowBits>(bytes[0]) | static_cast<RowBits>(bytes[1]) << 8;
+  RowBits bits = 0;
+  for (std::size_t i = 0; i < kSlices; ++i) bits |= RowBits{bytes[i]} << 8 * i;
+  return bits;
 }
 
 // What must be added to a maximum so that its exponent field is the scale's plus 2.
@@ -161,10 +158,10 @@ class Strip {
     return hn::Eq(wrong, hn::Zero(D16()));
   }
 
-  // The strip's blocks under these scales, kBytesTogether apart. Lanes with smaller scales get
-  // nonsense, but for rows of zeros. Requests `lines` lines that will be read later, spread over
-  // the work: in one burst they would wait for each other.
-  HWY_INLINE void quantize(V16 scales, std::uint8_t* blocks, RowsAhead& ahead,
+  // The strip's blocks under these scales, EncodedPanel::kRowBytes apart. Lanes with smaller scales
+  // get nonsense, but for rows of zeros. Requests `lines` lines that will be read later, spread
+  // over the work: in one burst they would wait for each other.
+  HWY_INLINE void quantize(V16 scales, std::uint8_t* blocks, SourceAhead& ahead,
                            std::size_t lines) const {
     const V16 quarter = quarter_of(scales);
     V16 pairs[8];
@@ -175,14 +172,9 @@ class Strip {
     }
     transpose_slices(D16(), pairs);
     for (std::size_t i = 0; i < 8; ++i) {
-      const hn::Half<D8> half;
-      const V8 rows = hn::BitCast(D8(), pairs[i]);
-      if constexpr (kSlices == 2) {
-        hn::StoreU(hn::LowerHalf(half, rows), half, blocks + i * kBytesTogether);
-        hn::StoreU(hn::UpperHalf(half, rows), half, blocks + (8 + i) * kBytesTogether);
-      } else {
-        hn::StoreU(rows, D8(), blocks + i * kBytesTogether);
-      }
+      store_slices(hn::BitCast(D8(), pairs[i]), D8(), [&](std::size_t slice) {
+        return blocks + (8 * slice + i) * EncodedPanel::kRowBytes;
+      });
     }
   }
 
@@ -207,11 +199,11 @@ class Strip {
 
 // Encodes the rows of one strip. `best` holds the scales of ScaleRule::least_error and is null for
 // the other rules; `reference` those of the reference, or null. Requests lines_ahead lines.
-// `place` is the tile's among those that are collected.
+// Writes to `panel`, from `place` on.
 inline void encode_strip(const StagedTile& tile, std::size_t first_row, const QuantRow& row,
                          const std::uint16_t* best, const std::uint16_t* reference,
-                         RowsAhead& ahead, std::size_t lines_ahead, std::size_t place,
-                         EncodedRows& out, TileOutcome& outcome) {
+                         SourceAhead& ahead, std::size_t lines_ahead, PanelPlace place,
+                         EncodedPanel& panel, TileOutcome& outcome) {
   const D16 d16;
   const Strip strip(tile, first_row);
   const V16 maxima = strip.maxima();
@@ -232,12 +224,11 @@ inline void encode_strip(const StagedTile& tile, std::size_t first_row, const Qu
     scales = hn::IfThenElse(is_kept, wanted, scales);
     is_small = hn::AndNot(is_kept, hn::Or(is_small, small_reference));
   }
-  strip.quantize(scales, out.blocks[first_row] + place * kBlockBytes, ahead, lines_ahead);
-  alignas(64) std::uint16_t stored[kEncodeStripRows];
-  hn::Store(scales, d16, stored);
-  for (std::size_t i = 0; i < kEncodeStripRows; ++i) {
-    out.scales[first_row + i][place] = static_cast<std::uint8_t>(stored[i]);
-  }
+  strip.quantize(scales, panel.blocks[place.row] + place.group * kBlockBytes, ahead, lines_ahead);
+  const hn::Half<D8> d_bytes;
+  const hn::RebindToSigned<D16> d_signed;
+  hn::Store(hn::DemoteTo(d_bytes, hn::BitCast(d_signed, scales)), d_bytes,
+            panel.scales[place.group] + place.row);
   const V16 beyond =
       hn::SaturatedSub(hn::SaturatedSub(maxima, quarter_of(scales)), set16(kDifferenceOfSix));
   constexpr std::uint16_t kFirstSuspicious = 0x7F60;  // 1.75 * 2^127

@@ -37,14 +37,19 @@ void lookup_tile(const PackedView& packed, const ScaleTables& tables, DecodedTil
   const D16 d16;
   for (std::size_t strip = 0; strip < kExactStrips; ++strip) {
     for (std::size_t i = 0; i < 8; ++i) {
-      const std::size_t row = strip * kExactStripRows + element_at<T>(0, i);
-      const std::size_t other = strip * kExactStripRows + element_at<T>(kSlices - 1, i);
-      const V8 bytes = load_slices(d8, packed.blocks + row * packed.block_row_bytes,
-                                   packed.blocks + other * packed.block_row_bytes);
-      const ScaleTable& table = tables[packed.scales[row * packed.scale_row_bytes]];
-      const ScaleTable& other_table = tables[packed.scales[other * packed.scale_row_bytes]];
-      const V8 low_bytes = load_slices(d8, table.low.data(), other_table.low.data());
-      const V8 high_bytes = load_slices(d8, table.high.data(), other_table.high.data());
+      const auto row = [&](std::size_t slice) {
+        return strip * kExactStripRows + element_at<T>(slice, i);
+      };
+      const auto table = [&](std::size_t slice) -> const ScaleTable& {
+        return tables[packed.scales[row(slice) * packed.scale_row_bytes]];
+      };
+      const V8 bytes = load_slices(d8, [&](std::size_t slice) {
+        return packed.blocks + row(slice) * packed.block_row_bytes;
+      });
+      const V8 low_bytes =
+          load_slices(d8, [&](std::size_t slice) { return table(slice).low.data(); });
+      const V8 high_bytes =
+          load_slices(d8, [&](std::size_t slice) { return table(slice).high.data(); });
       const V8 codes[2] = {hn::And(bytes, hn::Set(d8, 15)), hn::ShiftRight<4>(bytes)};
       for (std::size_t odd = 0; odd < 2; ++odd) {
         const V8 low = hn::TableLookupBytes(low_bytes, codes[odd]);

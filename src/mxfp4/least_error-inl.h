@@ -2,8 +2,6 @@
 
 #include <cstddef>
 #include <cstdint>
-#include <cstring>
-#include <type_traits>
 
 #include "hwy/highway.h"
 #include "mxferry/mxfp4.h"
@@ -26,73 +24,105 @@ struct ExactTile {
   alignas(64) float magnitudes[kBlockSize][kEncodeRows];
 };
 
-// Vectors of T, as many lanes as kSlices slices have.
-template <typename T>
-using Floats = hn::FixedTag<T, 16 * kSlices / sizeof(T)>;
+using DF = hn::RebindToFloat<D32>;
+using D64 = hn::Repartition<double, D8>;
+using VF = hn::Vec<DF>;
+inline constexpr std::size_t kFloats = 4 * kSlices;
 
-template <typename T>
-HWY_INLINE hn::Vec<Floats<T>> load_as(const float* in) {
-  if constexpr (std::is_same_v<T, float>) {
-    return hn::Load(Floats<float>(), in);
-  } else {
-    return hn::PromoteTo(Floats<double>(), hn::Load(hn::Rebind<float, Floats<double>>(), in));
-  }
+// BF16 magnitudes lie in the staged tile as they are.
+HWY_INLINE VF load_magnitudes(const StagedTile& tile, std::size_t input, std::size_t first_row) {
+  const hn::Rebind<std::uint16_t, D32> d_half;
+  const auto patterns =
+      hn::And(hn::Load(d_half, tile.weights[input] + first_row), hn::Set(d_half, kMagnitude));
+  return hn::BitCast(DF(), hn::ShiftLeft<16>(hn::PromoteTo(D32(), patterns)));
 }
 
-// The nearest value of E2M1, ties to even: adding 1.5 * 2^(mantissa bits) times the step between
-// values rounds to a multiple of it.
-template <typename T>
-HWY_INLINE hn::Vec<Floats<T>> nearest_value(hn::Vec<Floats<T>> weights) {
-  const Floats<T> d;
-  const hn::RebindToUnsigned<Floats<T>> d_bits;
-  using Bits = hn::TFromD<decltype(d_bits)>;
-  constexpr bool kSingle = sizeof(T) == 4;
-  constexpr Bits kExponent = static_cast<Bits>(kSingle ? 0x7F800000 : 0x7FF0000000000000);
-  constexpr T kRounder = kSingle ? T{0x1.8p23} : T{0x1.8p52};
-  const auto power =
-      hn::BitCast(d, hn::And(hn::BitCast(d_bits, weights), hn::Set(d_bits, kExponent)));
-  const auto step = hn::Mul(hn::Max(power, hn::Set(d, T{1})), hn::Set(d, T{0.5}));
-  const auto rounder = hn::Mul(step, hn::Set(d, kRounder));
-  return hn::Min(hn::Sub(hn::Add(weights, rounder), rounder), hn::Set(d, T{6}));
+HWY_INLINE VF load_magnitudes(const ExactTile& tile, std::size_t input, std::size_t first_row) {
+  return hn::Load(DF(), tile.magnitudes[input] + first_row);
 }
 
-// For as many rows as a vector of T has lanes: whether the scale `finer` has less squared error
-// than the next one, as 1 or 0. The difference of the errors is summed, (x - a)^2 - (x - b)^2 =
-// (b - a)(2x - a - b): a weight below a quarter of the scale has a = b = 0, so that the terms are
-// multiples of one power of two, and their sum is exact in FP32 for weights of up to 8 significant
-// bits (BF16), in FP64 for any.
+// Of scales below 254.
+HWY_INLINE VF reciprocals_of(const std::uint16_t* scales) {
+  const auto exponents = hn::PromoteTo(D32(), hn::Load(hn::Rebind<std::uint16_t, D32>(), scales));
+  return hn::BitCast(DF(), hn::ShiftLeft<23>(hn::Sub(hn::Set(D32(), 254), exponents)));
+}
+
+// The largest powers of two that numbers are not below.
+HWY_INLINE VF powers_of(VF numbers) {
+  return hn::BitCast(DF(), hn::And(hn::BitCast(D32(), numbers), hn::Set(D32(), 0x7F800000)));
+}
+
+// The nearest value of E2M1 times `scale`, ties to even: adding 1.5 * 2^23 times the step between
+// values, which is half of a power of two, rounds to a multiple of it.
+HWY_INLINE VF nearest_value(VF weights, VF powers, float scale) {
+  const DF d;
+  const VF rounder = hn::Mul(hn::Max(powers, hn::Set(d, scale)), hn::Set(d, 0x1.8p22F));
+  return hn::Min(hn::Sub(hn::Add(weights, rounder), rounder), hn::Set(d, 6 * scale));
+}
+
+// Sums of products, whose terms are exact in FP32.
 template <typename T>
-HWY_INLINE void compare_errors(const ExactTile& tile, std::size_t first_row,
-                               const std::uint16_t* finer, std::uint16_t* finer_is_better) {
-  const Floats<T> d;
-  constexpr std::size_t kLanes = 16 * kSlices / sizeof(T);
-  alignas(64) T reciprocals[kLanes];
-  for (std::size_t lane = 0; lane < kLanes; ++lane) {
-    const std::uint32_t bits = static_cast<std::uint32_t>(254 - finer[lane]) << 23;
-    float reciprocal = 0;
-    std::memcpy(&reciprocal, &bits, sizeof(bits));
-    reciprocals[lane] = reciprocal;
+class Sums;
+
+template <>
+class Sums<float> {
+ public:
+  HWY_INLINE Sums() : sums_(hn::Zero(DF())) {}
+  HWY_INLINE void add(VF a, VF b) { sums_ = hn::MulAdd(a, b, sums_); }
+  HWY_INLINE void store(float* out) const { hn::Store(sums_, DF(), out); }
+
+ private:
+  VF sums_;
+};
+
+template <>
+class Sums<double> {
+ public:
+  HWY_INLINE Sums() : lower_(hn::Zero(D64())), upper_(hn::Zero(D64())) {}
+  HWY_INLINE void add(VF a, VF b) {
+    const hn::Half<DF> half;
+    const VF products = hn::Mul(a, b);
+    lower_ = hn::Add(lower_, hn::PromoteTo(D64(), hn::LowerHalf(half, products)));
+    upper_ = hn::Add(upper_, hn::PromoteTo(D64(), hn::UpperHalf(half, products)));
   }
-  const auto reciprocal = hn::Load(d, reciprocals);
-  auto difference = hn::Zero(d);
+  HWY_INLINE void store(double* out) const {
+    hn::Store(lower_, D64(), out);
+    hn::Store(upper_, D64(), out + kFloats / 2);
+  }
+
+ private:
+  hn::Vec<D64> lower_;
+  hn::Vec<D64> upper_;
+};
+
+// For kFloats rows: whether the scale `finer` has less squared error than the next one, as 1 or 0.
+// The difference of the errors is summed, (x - a)^2 - (x - b)^2 = (b - a)(2x - a - b). A weight of
+// less than a quarter of the scale has a = b = 0. For the others 2x - a - b is exact in FP32, and
+// b - a is 0 or a power of two, so that terms are exact multiples of one power of two; their sum is
+// exact in FP32 for weights of up to 8 significant bits (BF16), in FP64 for any.
+template <typename T, class Tile>
+HWY_INLINE void compare_errors(const Tile& tile, std::size_t first_row, const std::uint16_t* finer,
+                               std::uint16_t* finer_is_better) {
+  const VF reciprocal = reciprocals_of(finer);
+  Sums<T> sums;
   for (std::size_t i = 0; i < kBlockSize; ++i) {
-    const auto x = hn::Mul(load_as<T>(tile.magnitudes[i] + first_row), reciprocal);
-    const auto a = nearest_value<T>(x);
-    const auto half = nearest_value<T>(hn::Mul(x, hn::Set(d, T{0.5})));
-    const auto b = hn::Add(half, half);
-    const auto sum = hn::Sub(hn::Add(x, x), hn::Add(a, b));
-    difference = hn::Add(difference, hn::Mul(hn::Sub(b, a), sum));
+    const VF x = hn::Mul(load_magnitudes(tile, i, first_row), reciprocal);
+    const VF powers = powers_of(x);
+    const VF a = nearest_value(x, powers, 1);
+    const VF b = nearest_value(x, powers, 2);
+    sums.add(hn::Sub(b, a), hn::Sub(hn::Add(x, x), hn::Add(a, b)));
   }
-  alignas(64) T differences[kLanes];
-  hn::Store(difference, d, differences);
-  for (std::size_t lane = 0; lane < kLanes; ++lane) {
+  alignas(64) T differences[kFloats];
+  sums.store(differences);
+  for (std::size_t lane = 0; lane < kFloats; ++lane) {
     finer_is_better[lane] = differences[lane] < 0 ? 1 : 0;
   }
 }
 
-// The scales of a strip's rows. T is float where the source is BF16, else double.
-template <typename T>
-void least_error_scales(const StagedTile& staged, const ExactTile& exact, std::size_t first_row,
+// The scales of a strip's rows, from magnitudes that `tile` has exactly. T is float where the
+// source is BF16, else double.
+template <typename T, class Tile>
+void least_error_scales(const StagedTile& staged, const Tile& tile, std::size_t first_row,
                         const QuantRow& row, std::uint16_t* scales) {
   const D16 d16;
   const V16 maxima = Strip(staged, first_row).maxima();
@@ -100,8 +130,8 @@ void least_error_scales(const StagedTile& staged, const ExactTile& exact, std::s
   alignas(64) std::uint16_t finer[kEncodeStripRows];
   alignas(64) std::uint16_t finer_is_better[kEncodeStripRows] = {};
   hn::Store(scales_of(maxima, ScaleRule::floor, row), d16, finer);
-  for (std::size_t i = 0; i < kEncodeStripRows; i += 16 * kSlices / sizeof(T)) {
-    compare_errors<T>(exact, first_row + i, finer + i, finer_is_better + i);
+  for (std::size_t i = 0; i < kEncodeStripRows; i += kFloats) {
+    compare_errors<T>(tile, first_row + i, finer + i, finer_is_better + i);
   }
   // Where both rules agree there is nothing to choose.
   const V16 gain = hn::Min(hn::Sub(coarser, hn::Load(d16, finer)), hn::Load(d16, finer_is_better));

@@ -6,7 +6,9 @@
 namespace mxferry::mxfp4 {
 
 // Asks the processor for rows that will be read later, a cache line at a time, so that the requests
-// can be spread over the work on the rows before them.
+// can be spread over the work on the rows before them. kLocality as for __builtin_prefetch: 3 asks
+// for them in the first-level cache, 2 in the second.
+template <int kLocality>
 class RowsAhead {
  public:
   RowsAhead(const std::uint8_t* first, std::size_t row_stride, std::size_t row_bytes,
@@ -18,7 +20,7 @@ class RowsAhead {
   void request_line() noexcept {
     constexpr std::size_t kLine = 64;
     if (done()) return;
-    __builtin_prefetch(row_ + offset_);
+    __builtin_prefetch(row_ + offset_, 0, kLocality);
     offset_ += kLine;
     if (offset_ < row_bytes_) return;
     offset_ = 0;

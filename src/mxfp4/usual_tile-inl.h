@@ -2,6 +2,7 @@
 // code's pattern with the scale added to the exponent. Rows become elements of vectors first, while
 // a weight still is half a byte. Included once per target.
 
+#include <algorithm>
 #include <cstddef>
 #include <cstdint>
 
@@ -24,41 +25,72 @@ HWY_BEFORE_NAMESPACE();
 namespace mxferry::mxfp4::HWY_NAMESPACE {
 
 inline constexpr std::size_t kStripRows = 16 * kSlices;  // a byte of each in a vector
-inline constexpr std::size_t kStrips = kTileRows / kStripRows;
 
-// Of a decode to BF16, or to FP32 by way of it. No product is subnormal or infinite.
+// Within 16 bits: the lower bits of a byte are those of the byte before it.
+template <int kBits>
+HWY_INLINE V8 shift_left(V8 bytes) {
+  return hn::BitCast(D8(), hn::ShiftLeft<kBits>(hn::BitCast(D16(), bytes)));
+}
+
+// High bytes of patterns are looked up with this much added, but for code 0 as 0. Then a
+// subtraction with saturation adds the scale to the exponent and leaves zeros alone.
+inline constexpr int kHighBias = 128;
+
+// The magnitudes of codes under `scale` as the two bytes of patterns, the high ones biased.
+constexpr ScaleTable bias_magnitudes(const ScaleTable& table, int added) {
+  ScaleTable biased{};
+  for (std::size_t code = 1; code < 8; ++code) {
+    biased.low[code] = table.low[code];
+    biased.high[code] = static_cast<std::uint8_t>(table.high[code] + kHighBias - added);
+  }
+  return biased;
+}
+
+// Sets the sign, bit 7 of every byte, from `signs`.
+HWY_INLINE V8 with_sign(V8 magnitudes, V8 signs) {
+  return hn::OrAnd(magnitudes, signs, hn::Set(D8(), 0x80));
+}
+
+// Writes patterns of 16 bits, given as their bytes.
+template <typename T, bool kStream>
+HWY_INLINE void emit_bytes(V8 low, V8 high, T* out) {
+  emit<T, kStream>(hn::BitCast(D16(), hn::InterleaveLower(D8(), low, high)), out);
+  emit<T, kStream>(hn::BitCast(D16(), hn::InterleaveUpper(D8(), low, high)), out + 8 * kSlices);
+}
+
+// Of a decode to BF16, or to FP32 by way of it. No product is subnormal or infinite. The lowest bit
+// of an exponent lies in the low byte, so that odd scales have tables of their own.
 struct UsualBf16 {
   static constexpr std::uint8_t kLeastScale = 2;
   static constexpr std::uint8_t kMostScale = 252;
 
-  V16 exponents[2];  // to be added, of the lower and upper half of every slice
+  // Magnitudes under scales 126 and 127, less the 63 that half of either adds to the high byte.
+  alignas(16) static constexpr ScaleTable kTable = [] {
+    ScaleTable both = bias_magnitudes(kBf16Tables[126], 63);
+    const ScaleTable odd = bias_magnitudes(kBf16Tables[127], 63);
+    std::copy_n(odd.low.begin(), 8, both.low.begin() + 8);
+    std::copy_n(odd.high.begin(), 8, both.high.begin() + 8);
+    return both;
+  }();
+
+  V8 odd;   // 8, the place of the second tables, where the scale is odd
+  V8 less;  // to be subtracted from the high byte
   V8 low_bytes;
   V8 high_bytes;
 
   explicit HWY_INLINE UsualBf16(V8 scales)
-      : low_bytes(hn::LoadDup128(D8(), kBf16Tables[kScaleBias].low.data())),
-        high_bytes(hn::LoadDup128(D8(), kBf16Tables[kScaleBias].high.data())) {
-    const V8 zero = hn::Zero(D8());
-    const V16 bias = hn::Set(D16(), kScaleBias << 7);
-    const V16 lower = hn::BitCast(D16(), hn::InterleaveLower(D8(), zero, scales));
-    const V16 upper = hn::BitCast(D16(), hn::InterleaveUpper(D8(), zero, scales));
-    exponents[0] = hn::Sub(hn::ShiftRight<1>(lower), bias);
-    exponents[1] = hn::Sub(hn::ShiftRight<1>(upper), bias);
-  }
+      : odd(hn::And(shift_left<3>(scales), hn::Set(D8(), 8))),
+        less(hn::Sub(hn::Set(D8(), kHighBias), hn::ShiftRight<1>(scales))),
+        low_bytes(hn::LoadDup128(D8(), kTable.low.data())),
+        high_bytes(hn::LoadDup128(D8(), kTable.high.data())) {}
 
-  HWY_INLINE V16 scale(V16 pattern, int half) const {
-    const auto is_zero = hn::Eq(hn::Add(pattern, pattern), hn::Zero(D16()));
-    return hn::Add(pattern, hn::IfThenZeroElse(is_zero, exponents[half]));
-  }
-
+  // `bits` has the magnitudes of codes in bits 0 to 2, `signs` their signs in bit 7.
   template <typename T, bool kStream>
-  HWY_INLINE void decode(V8 codes, T* out) const {
+  HWY_INLINE void decode(V8 bits, V8 signs, T* out) const {
+    const V8 codes = hn::OrAnd(odd, bits, hn::Set(D8(), 7));
     const V8 low = hn::TableLookupBytes(low_bytes, codes);
-    const V8 high = hn::TableLookupBytes(high_bytes, codes);
-    const V16 lower = hn::BitCast(D16(), hn::InterleaveLower(D8(), low, high));
-    const V16 upper = hn::BitCast(D16(), hn::InterleaveUpper(D8(), low, high));
-    emit<T, kStream>(scale(lower, 0), out);
-    emit<T, kStream>(scale(upper, 1), out + 8 * kSlices);
+    const V8 high = hn::SaturatedSub(hn::TableLookupBytes(high_bytes, codes), less);
+    emit_bytes<T, kStream>(low, with_sign(high, signs), out);
   }
 };
 
@@ -67,23 +99,20 @@ struct UsualF16 {
   static constexpr std::uint8_t kLeastScale = 114;
   static constexpr std::uint8_t kMostScale = 140;
 
-  V8 exponents;  // to be added to the high byte
+  alignas(16) static constexpr ScaleTable kTable = bias_magnitudes(kF16Tables[kScaleBias], 0);
+
+  V8 less;  // to be subtracted from the high byte
   V8 high_bytes;
-  V8 nonzero;
 
   explicit HWY_INLINE UsualF16(V8 scales)
-      : exponents(hn::ShiftLeft<2>(hn::Sub(scales, hn::Set(D8(), kScaleBias)))),
-        high_bytes(hn::LoadDup128(D8(), kF16Tables[kScaleBias].high.data())) {
-    nonzero = hn::VecFromMask(D8(), hn::Ne(hn::Add(high_bytes, high_bytes), hn::Zero(D8())));
-  }
+      : less(shift_left<2>(hn::Sub(hn::Set(D8(), kScaleBias + kHighBias / 4), scales))),
+        high_bytes(hn::LoadDup128(D8(), kTable.high.data())) {}
 
   template <typename T, bool kStream>
-  HWY_INLINE void decode(V8 codes, T* out) const {
-    const V8 zero = hn::Zero(D8());
-    const V8 mask = hn::TableLookupBytes(nonzero, codes);
-    const V8 high = hn::Add(hn::TableLookupBytes(high_bytes, codes), hn::And(mask, exponents));
-    emit<T, kStream>(hn::BitCast(D16(), hn::InterleaveLower(D8(), zero, high)), out);
-    emit<T, kStream>(hn::BitCast(D16(), hn::InterleaveUpper(D8(), zero, high)), out + 8 * kSlices);
+  HWY_INLINE void decode(V8 bits, V8 signs, T* out) const {
+    const V8 codes = hn::And(bits, hn::Set(D8(), 7));
+    const V8 high = hn::SaturatedSub(hn::TableLookupBytes(high_bytes, codes), less);
+    emit_bytes<T, kStream>(hn::Zero(D8()), with_sign(high, signs), out);
   }
 };
 
@@ -92,8 +121,8 @@ struct UsualF16 {
 template <typename T>
 HWY_INLINE void load_columns(const std::uint8_t* in, std::size_t row_bytes, V8 (&bytes)[16]) {
   for (std::size_t i = 0; i < 16; ++i) {
-    bytes[i] = load_slices(D8(), in + element_at<T>(0, i) * row_bytes,
-                           in + element_at<T>(kSlices - 1, i) * row_bytes);
+    bytes[i] = load_slices(
+        D8(), [&](std::size_t slice) { return in + element_at<T>(slice, i) * row_bytes; });
   }
   transpose_slices(D8(), bytes);
 }
@@ -115,10 +144,10 @@ HWY_INLINE void transpose_usual_strip(const std::uint8_t* blocks, std::size_t bl
   load_columns<T>(blocks, block_row_bytes, bytes);
   const Usual usual(scales);
   for (std::size_t i = 0; i < 16; ++i) {
-    usual.template decode<T, kStream>(hn::And(bytes[i], hn::Set(D8(), 15)),
-                                      out + 2 * i * out_row_stride);
-    usual.template decode<T, kStream>(hn::ShiftRight<4>(bytes[i]),
-                                      out + (2 * i + 1) * out_row_stride);
+    const V8 even = bytes[i];
+    usual.template decode<T, kStream>(even, shift_left<4>(even), out + 2 * i * out_row_stride);
+    const V8 odd = hn::BitCast(D8(), hn::ShiftRight<4>(hn::BitCast(D16(), bytes[i])));
+    usual.template decode<T, kStream>(odd, bytes[i], out + (2 * i + 1) * out_row_stride);
   }
 }
 

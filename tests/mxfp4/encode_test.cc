@@ -74,6 +74,18 @@ Packed encode_with(const Encoder& encoder, const DenseView& dense, EncodeOptions
   return packed;
 }
 
+// By way of a result whose blocks begin `offset` bytes later.
+EncodeCounts encode_at(std::size_t offset, const DenseView& dense, const EncodeOptions& options,
+                       PackedTarget target) {
+  std::uint8_t* const blocks = target.blocks;
+  const std::size_t size = dense.rows * target.block_row_bytes;
+  std::vector<std::uint8_t> moved(offset + size);
+  target.blocks = moved.data() + offset;
+  const EncodeCounts counts = encode(dense, options, target);
+  std::memcpy(blocks, target.blocks, size);
+  return counts;
+}
+
 Packed by_kernel(const DenseView& dense, const EncodeOptions& options = {}) {
   return encode_with(encode, dense, options);
 }
@@ -117,6 +129,33 @@ TEST_P(Encode, AgreesWithTheReferenceForEveryMaximum) {
       EXPECT_TRUE(by_kernel(matrix.view(), {.mode = mode}) ==
                   by_reference(matrix.view(), {.mode = mode}))
           << name(dtype) << " " << name(mode);
+    }
+  }
+}
+
+// More groups and rows than are collected before they are written, at every alignment of the
+// result.
+TEST_P(Encode, AgreesWithTheReferenceForWideMatrices) {
+  constexpr std::size_t kRows = 150;
+  constexpr std::size_t kGroups = 203;
+  for (const Order order : kOrders) {
+    Matrix matrix(DType::BF16, order, kRows, kGroups * kBlockSize);
+    std::uint32_t pattern = 1;
+    for (std::size_t row = 0; row < kRows; ++row) {
+      for (std::size_t column = 0; column < kGroups * kBlockSize; ++column) {
+        pattern = pattern * 1664525 + 1013904223;
+        matrix.set(row, column, (0x3C00 + (pattern >> 16) % 0x400) | (pattern >> 31) << 15);
+      }
+    }
+    const Packed expected = by_reference(matrix.view());
+    for (const Stores stores : {Stores::cached, Stores::streaming}) {
+      for (std::size_t offset = 0; offset <= kBlockBytes; offset += 8) {
+        const auto encoder = [&](const DenseView& dense, const EncodeOptions& options,
+                                 const PackedTarget& target) {
+          return encode_at(offset, dense, options, target);
+        };
+        EXPECT_TRUE(encode_with(encoder, matrix.view(), {.stores = stores}) == expected);
+      }
     }
   }
 }
