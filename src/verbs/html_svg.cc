@@ -6,6 +6,7 @@
 #include <cmath>
 #include <utility>
 
+#include "base/text.h"
 #include "verbs/html_text.h"
 
 namespace mxferry {

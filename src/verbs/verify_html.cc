@@ -7,6 +7,7 @@
 #include <string_view>
 #include <vector>
 
+#include "base/text.h"
 #include "mxferry/verify.h"
 #include "verbs/html_style.h"
 #include "verbs/html_svg.h"

@@ -12,6 +12,7 @@
 #include <utility>
 #include <vector>
 
+#include "base/text.h"
 #include "verbs/html_svg.h"
 #include "verbs/html_text.h"
 

@@ -84,5 +84,12 @@ RC_GTEST_PROP(Printable, GivesUtf8WithoutControls, (const std::string& text)) {
   RC_ASSERT(printable(shown) == shown);
 }
 
+TEST(Grouped, PutsCommasBetweenThousands) {
+  EXPECT_EQ(grouped(0), "0");
+  EXPECT_EQ(grouped(999), "999");
+  EXPECT_EQ(grouped(9216000), "9,216,000");
+  EXPECT_EQ(grouped(1000), "1,000");
+}
+
 }  // namespace
 }  // namespace mxferry::testing
