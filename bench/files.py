@@ -187,6 +187,13 @@ def measure_limits(bench: Bench) -> list[Limit]:
             Limit(f"peak memory, {layers} layer(s) of 20b, 2 threads", peak / 1e6, "MB", 64, 40)
         )
         shutil.rmtree(source)
+    dense = bench.sample("dense", "--preset", "20b-layer", "--dtype", "bf16")
+    quantize = ["--to", "hf", "--dtype", "mxfp4", "--no-sync"]
+    peak = max(bench.convert(dense, *quantize).peak_memory for _ in range(3))
+    limits.append(
+        Limit("peak memory, one layer of 20b to MXFP4, 2 threads", peak / 1e6, "MB", 64, 40)
+    )
+    shutil.rmtree(dense)
     names = bench.sample(
         "names",
         "--layers",
