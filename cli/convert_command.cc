@@ -161,9 +161,9 @@ void print_proof(const ConvertReport& report) {
     fmt::print("  no value was lost\n");
     return;
   }
-  fmt::print("  lost: {} of {} weights changed, SQNR of all weights {:.1f} dB, largest error {:.3g}\n",
-             grouped(loss.different), grouped(loss.weights), loss.sqnr_db(),
-             loss.max_absolute_error);
+  fmt::print(
+      "  lost: {} of {} weights changed, SQNR of all weights {:.1f} dB, largest error {:.3g}\n",
+      grouped(loss.different), grouped(loss.weights), loss.sqnr_db(), loss.max_absolute_error);
 }
 
 void print_summary(const ConvertReport& report, const Arguments& arguments) {

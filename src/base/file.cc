@@ -177,6 +177,18 @@ void sync_folder(const std::filesystem::path& folder) {
   if (result != 0 && error != EINVAL && error != ENOTSUP) fail(path, "sync", error);
 }
 
+std::vector<std::string> list_folder(const std::filesystem::path& folder) {
+  std::vector<std::string> names;
+  std::error_code error;
+  std::filesystem::directory_iterator entry(folder, error);
+  for (; !error && entry != std::filesystem::directory_iterator(); entry.increment(error)) {
+    names.push_back(entry->path().filename().string());
+  }
+  if (error) fail(folder, "list", error.value());
+  std::ranges::sort(names);
+  return names;
+}
+
 std::string read_text_file(const std::filesystem::path& path, std::uint64_t limit) {
   const File file = File::open_for_reading(path);
   const std::uint64_t size = file.size();

@@ -6,6 +6,7 @@
 #include <span>
 #include <string>
 #include <string_view>
+#include <vector>
 
 namespace mxferry {
 
@@ -73,6 +74,9 @@ class AtomicFile {
 
 // Returns when the names in the folder are on the disk.
 void sync_folder(const std::filesystem::path& folder);
+
+// The names of everything in the folder, sorted. Error(io_error).
+std::vector<std::string> list_folder(const std::filesystem::path& folder);
 
 // The whole content of a small text file. Error(invalid_argument) names the file when it exceeds
 // `limit` bytes.

@@ -6,6 +6,8 @@
 #include <atomic>
 #include <exception>
 #include <mutex>
+#include <string>
+#include <system_error>
 #include <thread>
 #include <vector>
 
@@ -37,8 +39,15 @@ void run_workers(int threads, std::stop_token outer,
   };
   {
     std::vector<std::jthread> others;
-    for (int worker = 1; worker < threads; ++worker) others.emplace_back(run, worker);
-    run(0);
+    try {
+      for (int worker = 1; worker < threads; ++worker) others.emplace_back(run, worker);
+      run(0);
+    } catch (const std::system_error& error) {
+      stop.request_stop();
+      throw Error(ErrorCode::io_error,
+                  {.problem = std::string("cannot start a thread: ") + error.what(),
+                   .advice = "Use fewer threads"});
+    }
   }
   if (first) std::rethrow_exception(first);
   if (outer.stop_requested()) throw Error(ErrorCode::cancelled, {.problem = "stopped on request"});

@@ -92,16 +92,12 @@ FolderReader::FolderReader(const fs::path& path) {
                                               .file = path,
                                               .advice = "Give the folder that holds the file"});
   }
-  fs::directory_iterator it(path, error);
-  for (; !error && it != fs::directory_iterator(); it.increment(error)) {
-    names_.push_back(it->path().filename());
-  }
-  if (!error) resolved_ = fs::canonical(path, error);
+  names_ = list_folder(path);
+  resolved_ = fs::canonical(path, error);
   if (error) {
     throw Error(ErrorCode::io_error,
                 {.problem = "cannot read the folder: " + error.message(), .file = path});
   }
-  std::ranges::sort(names_);
   folder_.path = path;
 }
 

@@ -46,6 +46,10 @@ void check_options(const ConvertOptions& options) {
   if (options.backend.attn != "flex" && options.backend.attn != "te") {
     refuse("unknown attention backend", "flex or te", options.backend.attn);
   }
+  if (options.backend.attn == "te" && options.to != Layout::nemo) {
+    refuse("--attn te gives the sinks a name of the nemo layout", "--to nemo",
+           "--to " + std::string(name(options.to)));
+  }
   if (options.destination.empty()) refuse("the destination has no name", "a folder", "''");
   if (options.max_shard_size == 0)
     refuse("the shard size must be positive", "at least 1 byte", "0");

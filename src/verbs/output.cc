@@ -107,13 +107,12 @@ fs::path OutputFolder::add(const std::string& name) {
 
 void OutputFolder::commit() {
   committed_ = true;
-  for (const auto& entry : fs::directory_iterator(path_)) {
-    const std::string name = entry.path().filename().string();
+  for (const std::string& name : list_folder(path_)) {
     const bool is_new = std::ranges::find(names_, name) != names_.end();
     // Unfinished ones too: a process that was killed leaves them.
     const bool is_shard = name.starts_with("model") && (name.ends_with(".safetensors") ||
                                                         name.ends_with(".safetensors.partial"));
-    if (is_shard && !is_new) remove_if_there(entry.path());
+    if (is_shard && !is_new) remove_if_there(path_ / name);
   }
 }
 

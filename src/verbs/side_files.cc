@@ -22,22 +22,21 @@ std::vector<std::string> side_files(const std::filesystem::path& folder,
                                     std::vector<Problem>& warnings) {
   constexpr std::array<std::string_view, 2> kWrittenAnew = {"config.json", "dtypes.json"};
   std::vector<std::string> names;
-  for (const auto& entry : std::filesystem::directory_iterator(folder)) {
-    const std::string name = entry.path().filename().string();
+  for (const std::string& name : list_folder(folder)) {
+    const std::filesystem::path path = folder / name;
     std::error_code error;
-    if (!entry.is_regular_file(error) || is_weight_file(name) ||
+    if (!std::filesystem::is_regular_file(path, error) || is_weight_file(name) ||
         std::ranges::count(kWrittenAnew, name) > 0)
       continue;
     if (name.ends_with(".partial") || name.ends_with(".incomplete")) continue;
-    if (entry.is_symlink(error) &&
-        !link_stays_inside(folder, std::filesystem::canonical(entry.path(), error))) {
+    if (std::filesystem::is_symlink(path, error) &&
+        !link_stays_inside(folder, std::filesystem::canonical(path, error))) {
       warnings.push_back({Severity::warning, ErrorCode::not_a_checkpoint, name, "",
                           "the file is a link that leaves the folder; it is not carried along"});
       continue;
     }
     names.push_back(name);
   }
-  std::ranges::sort(names);
   return names;
 }
 

@@ -53,6 +53,11 @@ class Layouts(CommandTest):
                     self.assertEqual(shown["layout"], target)
                     self.assertIs(shown["packed"], False)
 
+    def test_transformer_engine_has_names_in_nemo_alone(self):
+        self.sample("src")
+        printed = self.convert("src", "dst", "--to", "hf", "--attn", "te", code=USAGE)
+        self.assertIn("expected --to nemo", printed.text)
+
     def test_transformer_engine_names_the_sinks(self):
         self.sample("src")
         self.convert("src", "te", "--to", "nemo", "--attn", "te")
