@@ -123,18 +123,23 @@ def add_noise(source: Path, target: Path) -> None:
     zero stay so, because the smallest numbers would be far from any that training makes."""
     shutil.copytree(source, target)
     for path in target.glob("*.safetensors"):
-        data = bytearray(path.read_bytes())
-        begin = 8 + int.from_bytes(data[:8], "little")
-        low = data[begin::2]
-        high = data[begin + 1 :: 2]
-        # The two upper bits are of the exponent, and the one mantissa bit that decoded MXFP4 has.
-        table = bytes((byte & 0xC0) | (byte * 37 + 21) % 64 for byte in range(256))
-        noisy = low.translate(table)
-        is_zero = high.translate(bytes(0 if byte & 0x7F == 0 else 0xFF for byte in range(256)))
-        size = len(low)
-        mixed = int.from_bytes(noisy, "little") & int.from_bytes(is_zero, "little")
-        data[begin::2] = mixed.to_bytes(size, "little")
-        path.write_bytes(data)
+        with path.open("r+b") as file:
+            begin = 8 + int.from_bytes(file.read(8), "little")
+            for offset in range(begin, path.stat().st_size, 1 << 24):
+                file.seek(offset)
+                noisy = with_noise(bytearray(file.read(1 << 24)))
+                file.seek(offset)
+                file.write(noisy)
+
+
+def with_noise(weights: bytearray) -> bytearray:
+    low, high = weights[::2], weights[1::2]
+    # The two upper bits are of the exponent, and the one mantissa bit that decoded MXFP4 has.
+    noisy = low.translate(bytes((byte & 0xC0) | (byte * 37 + 21) % 64 for byte in range(256)))
+    not_zero = high.translate(bytes(0xFF if byte & 0x7F else 0 for byte in range(256)))
+    mixed = int.from_bytes(noisy, "little") & int.from_bytes(not_zero, "little")
+    weights[::2] = mixed.to_bytes(len(low), "little")
+    return weights
 
 
 def measure_files(bench: Bench) -> None:

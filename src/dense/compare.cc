@@ -178,7 +178,8 @@ void square_exactly(const T* a, const T* b, std::size_t count, Difference& total
 }
 
 template <typename T>
-void compare_weights(const T* a, const T* b, std::size_t count, Totals& totals) {
+void compare_weights(const T* a, const T* b, std::size_t count, Totals& result) {
+  Totals totals = result;  // in registers
   const std::size_t lanes = hn::Lanes(D());
   for (std::size_t i = 0; i < count; i += kRun) {
     for (std::size_t j = i; j < std::min(i + kRun, count); j += lanes) {
@@ -190,6 +191,7 @@ void compare_weights(const T* a, const T* b, std::size_t count, Totals& totals) 
     }
     totals.end_run();
   }
+  result = totals;
 }
 
 struct BlockCounts {
@@ -199,7 +201,8 @@ struct BlockCounts {
 
 template <typename T>
 BlockCounts compare_along(const T* a, const T* b, std::size_t blocks, const float* limits,
-                          Totals& totals) {
+                          Totals& result) {
+  Totals totals = result;  // in registers
   const D d;
   const std::size_t lanes = hn::Lanes(d);
   BlockCounts counts;
@@ -217,14 +220,16 @@ BlockCounts compare_along(const T* a, const T* b, std::size_t blocks, const floa
     counts.changed += hn::AllFalse(d, any) ? 0 : 1;
     counts.saturated += limits == nullptr || hn::AllFalse(d, beyond) ? 0 : 1;
   }
+  result = totals;
   return counts;
 }
 
 // As many blocks side by side as a vector has lanes. load_a(i) and load_b(i) are their weights i;
 // lanes without a block hold zeros.
 template <class LoadA, class LoadB>
-HWY_INLINE void compare_columns(const LoadA& load_a, const LoadB& load_b, V limit, Totals& totals,
+HWY_INLINE void compare_columns(const LoadA& load_a, const LoadB& load_b, V limit, Totals& result,
                                 BlockCounts& counts) {
+  Totals totals = result;  // in registers
   const D d;
   M any = hn::Ne(hn::Zero(d), hn::Zero(d));
   M beyond = any;
@@ -234,6 +239,7 @@ HWY_INLINE void compare_columns(const LoadA& load_a, const LoadB& load_b, V limi
     beyond = hn::Or(beyond, hn::Gt(hn::Abs(weights), limit));
   }
   totals.end_run();
+  result = totals;
   counts.changed += hn::CountTrue(d, any);
   counts.saturated += hn::CountTrue(d, beyond);
 }
