@@ -254,7 +254,8 @@ void add_convert_command(CLI::App& app, Chosen& chosen) {
       ->type_name("flex|te")
       ->check(CLI::IsMember({"flex", "te"}).description(""));
   add_name_option(*command, "--dtype", o.dtype, parse_codec, "bf16|f16|f32|mxfp4",
-                  "Of all known weights\n[bf16 if experts are dequantized, else unchanged]");
+                  "Of all known weights; mxfp4: of the experts'\n[bf16 if experts are dequantized, "
+                  "else unchanged]");
   add_name_option(
       *command, "--dense-dtype", o.dense_dtype,
       [](const std::string& text) {

@@ -19,7 +19,7 @@
 namespace mxferry {
 
 struct ConvertProgress {
-  std::uint64_t bytes_done = 0;  // of the target
+  std::uint64_t bytes_done = 0;  // of the target, and of what is read to verify it
   std::uint64_t bytes_total = 0;
 };
 
