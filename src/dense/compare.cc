@@ -18,6 +18,9 @@ namespace mxferry::dense::HWY_NAMESPACE {
 
 namespace hn = hwy::HWY_NAMESPACE;
 
+// In the place of a signal whose squares may have left the range of FP32.
+inline constexpr double kUnsound = std::numeric_limits<double>::quiet_NaN();
+
 // Sixteen lanes at most, so that a run is a whole number of vectors, two or more, on every target.
 inline constexpr std::size_t kMostLanes = 16;
 using D = hn::CappedTag<float, kMostLanes>;
@@ -45,7 +48,7 @@ HWY_INLINE V load(const std::uint16_t* in) {
 // Fewer weights than a vector has, as if zeros followed.
 template <typename T>
 HWY_INLINE V load_some(const T* in, std::size_t count) {
-  T padded[kMostLanes] = {};
+  alignas(64) T padded[kMostLanes] = {};
   std::copy_n(in, count, padded);
   return load(padded);
 }
@@ -163,20 +166,6 @@ class Totals {
   Squares noise_;
 };
 
-// The sums of squares once more, in FP64.
-template <typename T>
-void square_exactly(const T* a, const T* b, std::size_t count, Difference& total) {
-  total.signal = 0;
-  total.noise = 0;
-  for (std::size_t i = 0; i < count; ++i) {
-    const auto x = double{hn::GetLane(load_some(a + i, 1))};
-    const auto y = double{hn::GetLane(load_some(b + i, 1))};
-    if (!(std::fabs(y - x) <= double{std::numeric_limits<float>::max()})) continue;
-    total.signal += x * x;
-    total.noise += (y - x) * (y - x);
-  }
-}
-
 template <typename T>
 void compare_weights(const T* a, const T* b, std::size_t count, Totals& result) {
   Totals totals = result;  // in registers
@@ -293,7 +282,7 @@ Difference compare_as(const Pair& pair, Blocks blocks, const float* limits) {
       break;
   }
   Difference total = totals.take();
-  if (totals.squares_are_unsound()) square_exactly(a, b, weights, total);
+  if (totals.squares_are_unsound()) total.signal = kUnsound;
   total.weights = weights;
   total.blocks = blocks == Blocks::none ? 0 : weights / kRun;
   total.blocks_changed = counts.changed;
@@ -337,8 +326,27 @@ namespace mxferry::dense {
 HWY_EXPORT(compare_here);
 HWY_EXPORT(signal_here);
 
+namespace {
+
+// The sums of squares, in FP64, where FP32 does not do.
+void square_exactly(const Pair& pair, Difference& total) {
+  total.signal = 0;
+  total.noise = 0;
+  for (std::size_t i = 0; i < pair.lines * pair.length; ++i) {
+    const double a = weight(pair.a, pair.dtype, i);
+    const double b = weight(pair.b, pair.dtype, i);
+    if (!(std::fabs(b - a) <= double{std::numeric_limits<float>::max()})) continue;
+    total.signal += a * a;
+    total.noise += (b - a) * (b - a);
+  }
+}
+
+}  // namespace
+
 Difference compare(const Pair& pair, Blocks blocks, const float* limits) noexcept {
-  return HWY_DYNAMIC_DISPATCH(compare_here)(pair, blocks, limits);
+  Difference difference = HWY_DYNAMIC_DISPATCH(compare_here)(pair, blocks, limits);
+  if (std::isnan(difference.signal)) square_exactly(pair, difference);
+  return difference;
 }
 
 std::optional<Difference> compare_if_equal(const Pair& pair, Blocks blocks) noexcept {

@@ -44,6 +44,10 @@ pcre2_code* compile(std::string_view pattern) {
                                pcre2_compile_context_free);
   // Python knows one end of a line. Its ^ also matches after the last one.
   pcre2_set_newline(context.get(), PCRE2_NEWLINE_LF);
+#if PCRE2_MAJOR > 10 || PCRE2_MINOR >= 43
+  // Python refuses a lookbehind whose length varies.
+  pcre2_set_max_varlookbehind(context.get(), 0);
+#endif
   int error = 0;
   PCRE2_SIZE offset = 0;
   pcre2_code* const code =

@@ -60,12 +60,45 @@ class Translator {
     const bool letter = (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z');
     const std::string_view known = in_class ? "abfnrtvdDsSwW" : "AbBdDsSwWZafnrtv";
     if (letter && known.find(c) == std::string_view::npos) refuse(std::string("bad escape \\") + c);
-    if (c == 'Z' || c == 'v') {
-      out_ += c == 'Z' ? "\\z" : "\\x0b";
-      at_ += 2;
-      return;
+    const std::string_view other = in_class ? in_class_spelling(c) : spelling(c);
+    if (other.empty()) return take(2);
+    out_ += other;
+    at_ += 2;
+    if ((c == 'b' || c == 'B') && repeats()) refuse("nothing to repeat");
+  }
+
+  // Whether what comes next repeats what came last.
+  bool repeats() const {
+    if (rest().empty()) return false;
+    if (rest()[0] != '{') return std::string_view("*+?").find(rest()[0]) != std::string_view::npos;
+    const std::size_t end = rest().find_first_not_of("0123456789,", 1);
+    return end != std::string_view::npos && end > 1 && rest()[end] == '}';
+  }
+
+  // What PCRE2 calls otherwise. A word is of letters, numbers and underscores to Python; to PCRE2
+  // from 10.43 on of combining marks too.
+  static std::string_view spelling(char c) {
+    switch (c) {
+      case 'Z':
+        return "\\z";
+      case 'v':
+        return "\\x0b";
+      case 'w':
+        return "[\\p{Xan}_]";
+      case 'W':
+        return "[^\\p{Xan}_]";
+      case 'b':
+        return "(?:(?<=[\\p{Xan}_])(?![\\p{Xan}_])|(?<![\\p{Xan}_])(?=[\\p{Xan}_]))";
+      case 'B':
+        return "(?:(?<=[\\p{Xan}_])(?=[\\p{Xan}_])|(?<![\\p{Xan}_])(?![\\p{Xan}_]))";
+      default:
+        return "";
     }
-    take(2);
+  }
+
+  static std::string_view in_class_spelling(char c) {
+    if (c == 'v') return "\\x0b";
+    return c == 'w' ? "\\p{Xan}_" : "";
   }
 
   std::size_t hex_digits(std::size_t most) const {

@@ -39,8 +39,13 @@ def wanted_symbols(file: str) -> set[str]:
     return {line.split("@")[0].split("(")[0].strip() for line in output.splitlines()}
 
 
+# Highway's own assertions, which newer releases have in sanitizer builds alone.
+ALLOWED = {"hwy::Abort"}
+
+
 def forbidden_symbols(file: str) -> list[str]:
-    return sorted(symbol for symbol in wanted_symbols(file) if SYMBOLS.fullmatch(symbol))
+    found = wanted_symbols(file) - ALLOWED
+    return sorted(symbol for symbol in found if SYMBOLS.fullmatch(symbol))
 
 
 def forbidden_calls(source: str) -> list[str]:
