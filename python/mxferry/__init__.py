@@ -11,6 +11,9 @@ if TYPE_CHECKING:
     from ._core import active_target as active_target
     from ._core import version as __version__
     from .errors import Error as Error
+    from .state_dict_adapter import FP4_VALUES as FP4_VALUES
+    from .state_dict_adapter import GPTOSSStateDictAdapter as GPTOSSStateDictAdapter
+    from .state_dict_adapter import StateDictAdapter as StateDictAdapter
     from .verbs import convert as convert
     from .verbs import inspect as inspect
     from .verbs import plan_conversion as plan_conversion
@@ -22,6 +25,9 @@ if TYPE_CHECKING:
 _MODULES = {
     "active_target": "_core",
     "Error": "errors",
+    "FP4_VALUES": "state_dict_adapter",
+    "GPTOSSStateDictAdapter": "state_dict_adapter",
+    "StateDictAdapter": "state_dict_adapter",
     "convert": "verbs",
     "inspect": "verbs",
     "plan_conversion": "verbs",
@@ -32,7 +38,10 @@ _MODULES = {
 }
 
 __all__ = [
+    "FP4_VALUES",
     "Error",
+    "GPTOSSStateDictAdapter",
+    "StateDictAdapter",
     "__version__",
     "active_target",
     "convert",

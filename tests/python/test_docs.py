@@ -17,7 +17,7 @@ SNIPPETS = [
 
 
 def test_there_are_snippets():
-    assert len(SNIPPETS) >= 4
+    assert len(SNIPPETS) >= 5
 
 
 @pytest.mark.parametrize("snippet", SNIPPETS)

@@ -32,9 +32,10 @@ def test_importing_is_quick_and_imports_nothing_large():
 
 
 def test_everything_that_is_listed_is_there():
+    needs_torch = {"FP4_VALUES", "GPTOSSStateDictAdapter", "StateDictAdapter"}
     for name in mxferry.__all__:
         assert getattr(mxferry, name) is not None
-    assert set(mxferry.__all__) <= set(dir(mxferry))
+    assert needs_torch <= set(dir(mxferry))
     with pytest.raises(AttributeError, match="no_such_name"):
         _ = mxferry.no_such_name
 

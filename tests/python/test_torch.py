@@ -9,6 +9,7 @@ import mxferry
 import numpy as np
 import pytest
 import torch
+from mxferry.tensors import dequantize_on_device
 from transformers.integrations.mxfp4 import convert_moe_packed_tensors
 
 BITS = {torch.bfloat16: torch.int16, torch.float16: torch.int16, torch.float32: torch.int32}
@@ -111,6 +112,25 @@ def test_inputs_are_let_go_of(tame):
     del arrays
     gc.collect()
     assert [reference() for reference in gone] == [None, None] and result
+
+
+@pytest.mark.parametrize("dtype", list(BITS))
+def test_operations_of_pytorch_decode_the_same_bits(wild, dtype):
+    """What runs on a GPU, here on the CPU."""
+    blocks, scales = tensors(wild)
+    assert same_bits(
+        dequantize_on_device(blocks, scales, dtype), mxferry.dequantize(blocks, scales, dtype)
+    )
+    few = blocks[..., :3].contiguous()
+    assert same_bits(
+        dequantize_on_device(few, scales, dtype), mxferry.dequantize(few, scales, dtype)
+    )
+    for bad in [(blocks, scales[:1]), (blocks.int(), scales)]:
+        with pytest.raises(mxferry.Error) as raised:
+            dequantize_on_device(*bad, dtype)
+        with pytest.raises(mxferry.Error) as expected:
+            mxferry.dequantize(*bad, dtype)
+        assert raised.value.code == expected.value.code
 
 
 def test_memory_of_another_device_is_an_error():
