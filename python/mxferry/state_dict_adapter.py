@@ -163,13 +163,16 @@ class GPTOSSStateDictAdapter(StateDictAdapter):
     def _dequantize_block_scale_tensors(self, state_dict: dict[str, Any]) -> dict[str, Any]:
         """Replaces each pair NAME_blocks, NAME_scales by the dense NAME, in place."""
         for name in _packed_names(state_dict):
-            blocks, scales = (state_dict.pop(name + ending) for ending in _PACKED_ENDINGS)
+            blocks, scales = (state_dict[name + ending] for ending in _PACKED_ENDINGS)
             try:
-                state_dict[name] = self._convert_moe_packed_tensors(blocks, scales)
+                dense = self._convert_moe_packed_tensors(blocks, scales)
             except Error as error:
                 raise _of_tensor(error, name) from error
-            # The next pair is decoded when nothing holds this one.
+            # Nothing may hold this pair when the next is decoded.
             del blocks, scales
+            for ending in _PACKED_ENDINGS:
+                del state_dict[name + ending]
+            state_dict[name] = dense
         return state_dict
 
     def _convert_moe_packed_tensors(

@@ -92,6 +92,13 @@ def _is_torch(array: Any) -> bool:
 def _lend(array: Any) -> Any:
     """The array without gaps and without what DLPack cannot lend; copied only where it has gaps."""
     if _is_torch(array):
+        if hasattr(array, "to_local"):
+            raise Error(
+                "a DTensor has no memory of its own. Give its to_local(), or the state dict to "
+                "GPTOSSStateDictAdapter",
+                "unsupported",
+                "usage",
+            )
         return array.detach().contiguous()
     flags = getattr(array, "flags", None)
     if flags is not None and hasattr(flags, "c_contiguous") and not flags.c_contiguous:

@@ -57,6 +57,16 @@ def test_errors_pickle():
     assert copy.code == "not_a_checkpoint"
 
 
+def mypy(*arguments, cwd):
+    command = [sys.executable, "-m", "mypy", "--no-incremental", "--cache-dir", os.devnull]
+    return subprocess.run([*command, *arguments], capture_output=True, text=True, cwd=cwd).stdout
+
+
+def test_mypy_finds_nothing_in_the_package(tmp_path):
+    pytest.importorskip("mypy")
+    assert "no issues" in mypy("-p", "mxferry", cwd=tmp_path)
+
+
 def test_the_package_is_typed(tmp_path):
     pytest.importorskip("mypy")
     package = Path(mxferry.__file__).parent
@@ -68,7 +78,6 @@ def test_the_package_is_typed(tmp_path):
         "reveal_type(report.plan.shards[0].bytes)\n"
         "mxferry.verify('a', 'b').no_such_field\n"
     )
-    command = [sys.executable, "-m", "mypy", "--no-incremental", "--cache-dir", os.devnull, user]
-    ended = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path)
-    assert 'Revealed type is "int"' in ended.stdout.replace("builtins.", ""), ended.stdout
-    assert ended.stdout.count("error:") == 1 and "no_such_field" in ended.stdout
+    found = mypy(user, cwd=tmp_path)
+    assert 'Revealed type is "int"' in found.replace("builtins.", ""), found
+    assert found.count("error:") == 1 and "no_such_field" in found

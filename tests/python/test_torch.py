@@ -9,7 +9,10 @@ import mxferry
 import numpy as np
 import pytest
 import torch
+import torch.distributed as dist
 from mxferry.tensors import dequantize_on_device
+from torch.distributed.device_mesh import init_device_mesh
+from torch.distributed.tensor import Shard, distribute_tensor
 from transformers.integrations.mxfp4 import convert_moe_packed_tensors
 
 BITS = {torch.bfloat16: torch.int16, torch.float16: torch.int16, torch.float32: torch.int32}
@@ -131,6 +134,18 @@ def test_operations_of_pytorch_decode_the_same_bits(wild, dtype):
         with pytest.raises(mxferry.Error) as expected:
             mxferry.dequantize(*bad, dtype)
         assert raised.value.code == expected.value.code
+
+
+def test_a_dtensor_is_an_error(wild):
+    dist.init_process_group("gloo", store=dist.HashStore(), rank=0, world_size=1)
+    try:
+        mesh = init_device_mesh("cpu", (1,))
+        blocks, scales = (distribute_tensor(x, mesh, [Shard(0)]) for x in tensors(wild))
+        with pytest.raises(mxferry.Error, match="to_local") as raised:
+            mxferry.dequantize(blocks, scales)
+        assert raised.value.code == "unsupported"
+    finally:
+        dist.destroy_process_group()
 
 
 def test_memory_of_another_device_is_an_error():
