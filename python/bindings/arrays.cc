@@ -85,11 +85,8 @@ Tensor borrow_any(const Array& array, std::string_view name) {
 
 // What keeps the tensor's memory as long as an array of Python's looks at it.
 nb::capsule owner_of(const Tensor& tensor) {
-  auto held = std::make_unique<Tensor>(tensor);
-  nb::capsule owner(held.get(),
-                    [](void* pointer) noexcept { delete static_cast<Tensor*>(pointer); });
-  held.release();
-  return owner;
+  return nb::capsule(new Tensor(tensor),
+                     [](void* pointer) noexcept { delete static_cast<Tensor*>(pointer); });
 }
 
 template <typename Framework>

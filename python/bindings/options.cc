@@ -39,7 +39,7 @@ class Reader {
                                                 .expected = names,
                                                 .found = "'" + text + "'"});
     }
-    field = *parsed;
+    set(field, parsed);
   }
 
   void read_layout(const char* option, Layout& field) {
@@ -65,6 +65,15 @@ class Reader {
     nb::object value = values_[option];
     nb::del(values_[option]);
     return value;
+  }
+
+  template <typename T>
+  static void set(T& field, const std::optional<T>& value) {
+    field = *value;
+  }
+  template <typename T>
+  static void set(std::optional<T>& field, const std::optional<T>& value) {
+    field = value;
   }
 
   template <typename T>
