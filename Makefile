@@ -44,7 +44,7 @@ test-python: test-cpp wheel  ## the part of `make test` that needs PyTorch and T
 	  tests/python/test_numpy.py tests/python/test_package.py tests/python/test_verbs.py
 
 wheel:  ## build a wheel of the Python package for python3 into build/wheels
-	@scripts/setup.sh build test
+	@scripts/setup.sh build python
 	@scripts/venv.sh build/wheel-venv scripts/wheel-requirements.txt
 	scripts/wheel.sh
 
