@@ -15,7 +15,7 @@ export SRC DST TO DTYPE PRESET JOBS
 export CMAKE_BUILD_PARALLEL_LEVEL := $(JOBS)
 export CTEST_PARALLEL_LEVEL := $(JOBS)
 
-.PHONY: help convert test test-cpp test-python lint format bench install clean
+.PHONY: help convert test test-cpp test-python wheel lint format bench install clean
 
 help:  ## show this list
 	@sed -n 's/^\([a-z-]*\):.*## /make \1\t/p' Makefile | expand -t 20
@@ -34,9 +34,19 @@ test-cpp:  ## the part of `make test` that needs no Python packages
 	cmake --build --preset asan
 	ctest --preset asan
 
-test-python: test-cpp  ## the part of `make test` that compares with PyTorch and Transformers
+test-python: test-cpp wheel  ## the part of `make test` that needs PyTorch and Transformers
 	@scripts/venv.sh build/venv tests/requirements.txt
+	@scripts/venv.sh build/venv-numpy tests/requirements-numpy.txt
+	@scripts/install-wheel.sh build/venv build/venv-numpy
 	MXFERRY=$(CURDIR)/build/asan/mxferry build/venv/bin/python -m pytest -p no:cacheprovider tests/peers
+	build/venv/bin/python -m pytest -p no:cacheprovider tests/python
+	build/venv-numpy/bin/python -m pytest -p no:cacheprovider \
+	  tests/python/test_numpy.py tests/python/test_package.py tests/python/test_verbs.py
+
+wheel:  ## build a wheel of the Python package for python3 into build/wheels
+	@scripts/setup.sh build python
+	@scripts/venv.sh build/wheel-venv scripts/wheel-requirements.txt
+	scripts/wheel.sh
 
 lint:  ## check format, clang-tidy and ruff at pinned versions
 	@scripts/setup.sh build test

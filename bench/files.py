@@ -125,9 +125,9 @@ def add_noise(source: Path, target: Path) -> None:
     for path in target.glob("*.safetensors"):
         with path.open("r+b") as file:
             begin = 8 + int.from_bytes(file.read(8), "little")
-            for offset in range(begin, path.stat().st_size, 1 << 24):
+            for offset in range(begin, path.stat().st_size, 1 << 19):
                 file.seek(offset)
-                noisy = with_noise(bytearray(file.read(1 << 24)))
+                noisy = with_noise(bytearray(file.read(1 << 19)))
                 file.seek(offset)
                 file.write(noisy)
 

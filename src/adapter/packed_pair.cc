@@ -7,6 +7,7 @@
 
 #include "adapter/key_mapping.h"
 #include "base/parallel.h"
+#include "mxferry/dequantize.h"
 #include "mxferry/error.h"
 #include "mxferry/gpt_oss_state_dict_adapter.h"
 #include "mxfp4/decode.h"
@@ -62,40 +63,62 @@ std::array<std::array<T, 16>, 256> all_values(DType dtype) {
   return values;
 }
 
-// Blocks of any number of bytes, T being the bits of one element of `out` [experts, in, out].
+// Blocks of any number of bytes, T being the bits of one element of `out`.
 template <typename T>
-void decode_any_block(const Tensor& blocks, const Tensor& scales, Tensor& out) {
+void decode_any_block(const Tensor& blocks, const Tensor& scales, AxisOrder order, Tensor& out) {
   const auto values = all_values<T>(out.dtype());
   const std::int64_t rows = blocks.shape()[1];
   const std::int64_t groups = blocks.shape()[2];
   const std::int64_t block_bytes = blocks.shape()[3];
+  const std::int64_t inputs = groups * block_bytes * 2;
+  const std::int64_t row_step = order == AxisOrder::in_out ? 1 : inputs;
+  const std::int64_t input_step = order == AxisOrder::in_out ? rows : 1;
   parallel_for(available_threads(), blocks.shape()[0] * groups, [&](std::int64_t i) {
     const std::int64_t expert = i / groups;
     const std::int64_t group = i % groups;
-    T* const first = out.as<T>() + i * block_bytes * 2 * rows;
+    T* const first = out.as<T>() + expert * rows * inputs + group * block_bytes * 2 * input_step;
     for (std::int64_t row = 0; row < rows; ++row) {
       const std::int64_t block = (expert * rows + row) * groups + group;
       const auto& codes = values[scales.as<std::uint8_t>()[block]];
       const std::uint8_t* const bytes = blocks.as<std::uint8_t>() + block * block_bytes;
       for (std::int64_t j = 0; j < block_bytes; ++j) {
-        first[2 * j * rows + row] = codes[bytes[j] & 15];
-        first[(2 * j + 1) * rows + row] = codes[bytes[j] >> 4];
+        first[row * row_step + 2 * j * input_step] = codes[bytes[j] & 15];
+        first[row * row_step + (2 * j + 1) * input_step] = codes[bytes[j] >> 4];
       }
     }
   });
 }
 
-void decode_pair(const Tensor& blocks, const Tensor& scales, Tensor& out) {
+void decode_pair(const Tensor& blocks, const Tensor& scales, AxisOrder order, Tensor& out) {
   if (blocks.shape()[3] != kBlockBytes) {
-    if (out.dtype() == DType::F32) return decode_any_block<std::uint32_t>(blocks, scales, out);
-    return decode_any_block<std::uint16_t>(blocks, scales, out);
+    if (out.dtype() == DType::F32) {
+      return decode_any_block<std::uint32_t>(blocks, scales, order, out);
+    }
+    return decode_any_block<std::uint16_t>(blocks, scales, order, out);
   }
   mxfp4::decode_tensor({.blocks = blocks.as<std::uint8_t>(),
                         .scales = scales.as<std::uint8_t>(),
                         .experts = static_cast<std::size_t>(blocks.shape()[0]),
                         .rows = static_cast<std::size_t>(blocks.shape()[1]),
                         .groups = static_cast<std::size_t>(blocks.shape()[2])},
-                       out.dtype(), mxfp4::Order::transposed, out.data(), available_threads());
+                       out.dtype(),
+                       order == AxisOrder::in_out ? mxfp4::Order::transposed : mxfp4::Order::rows,
+                       out.data(), available_threads());
+}
+
+void check_dense_dtype(DType dtype) {
+  if (is_dense_float(dtype)) return;
+  throw Error(ErrorCode::invalid_argument, {.problem = "weights are not decoded to this dtype",
+                                            .expected = "BF16, F16 or F32",
+                                            .found = std::string(name(dtype))});
+}
+
+// The shape of a pair's weights in this order.
+Shape dense_shape(const Tensor& blocks, const Tensor& scales, DType dtype, AxisOrder order) {
+  check_dense_dtype(dtype);
+  Shape shape = check_pair("blocks", blocks, "scales", scales, dtype);
+  if (order == AxisOrder::out_in) std::swap(shape[1], shape[2]);
+  return shape;
 }
 
 // NAME of NAME_blocks or NAME_scales; empty `ending` for any other name.
@@ -153,23 +176,33 @@ std::vector<std::string> names_when_decoded(const StateDict& state_dict,
   return names;
 }
 
+Tensor dequantize(const Tensor& blocks, const Tensor& scales, DType dtype, AxisOrder order) {
+  Tensor dense = Tensor::empty(dtype, dense_shape(blocks, scales, dtype, order));
+  if (dense.element_count() > 0) decode_pair(blocks, scales, order, dense);
+  return dense;
+}
+
+void dequantize_into(const Tensor& blocks, const Tensor& scales, AxisOrder order, Tensor& out) {
+  const Shape expected = dense_shape(blocks, scales, out.dtype(), order);
+  if (out.shape() != expected) {
+    throw Error(ErrorCode::wrong_shape, {.problem = "the weights do not fit the tensor for them",
+                                         .tensor = "out",
+                                         .expected = to_string(expected),
+                                         .found = to_string(out.shape())});
+  }
+  if (out.element_count() > 0) decode_pair(blocks, scales, order, out);
+}
+
 Tensor GPTOSSStateDictAdapter::convert_moe_packed_tensors(const Tensor& blocks,
                                                           const Tensor& scales, DType dtype,
                                                           std::int64_t rows_per_chunk) {
-  if (!is_dense_float(dtype)) {
-    throw Error(ErrorCode::invalid_argument, {.problem = "weights are not decoded to this dtype",
-                                              .expected = "BF16, F16 or F32",
-                                              .found = std::string(name(dtype))});
-  }
+  check_dense_dtype(dtype);
   if (rows_per_chunk < 1) {
     throw Error(ErrorCode::invalid_argument, {.problem = "rows_per_chunk counts rows",
                                               .expected = "at least 1",
                                               .found = std::to_string(rows_per_chunk)});
   }
-  Shape shape = check_pair("blocks", blocks, "scales", scales, dtype);
-  Tensor dense = Tensor::empty(dtype, std::move(shape));
-  if (dense.element_count() > 0) decode_pair(blocks, scales, dense);
-  return dense;
+  return dequantize(blocks, scales, dtype, AxisOrder::in_out);
 }
 
 }  // namespace mxferry

@@ -15,7 +15,10 @@ LIBRARIES = {
     "pcre2.h": "PCRE2",
     "fmt/": "{fmt}",
     "CLI/": "CLI11",
+    "nanobind/": "nanobind",
 }
+# Folders beside src/ whose sources include their neighbours by name alone -> where those lie.
+OWN = {"cli": "cli", "python": "python/bindings"}
 POSIX = re.compile(r"(sys|linux)/\w+\.h|(fcntl|unistd|sched|signal|pthread|dirent|poll)\.h")
 # Headers of the C++ standard library have no dot; those of C have one and are not used.
 STANDARD = re.compile(r"[a-z_]+")
@@ -56,7 +59,7 @@ def violation(header: str, folder: str, layers: dict[str, Layer]) -> str | None:
     for beginning, library in LIBRARIES.items():
         if header.startswith(beginning):
             return None if library in layer.libraries else f"the library {library}"
-    if folder == "cli" and (repository.ROOT / "cli" / header.removeprefix("cli/")).is_file():
+    if folder in OWN and (repository.ROOT / OWN[folder] / header).is_file():
         return None
     return "a header that this rule does not know"
 
@@ -65,7 +68,7 @@ def folder_of(path: Path) -> str | None:
     """The folder whose row in the table the file is under; None for files under no rule."""
     if path.parts[0] in ("src", "include") and len(path.parts) > 2:
         return "/".join(path.parts[:2])
-    return path.parts[0] if path.parts[0] in ("cli", "examples") else None
+    return path.parts[0] if path.parts[0] in ("cli", "examples", "python") else None
 
 
 def violations(path: Path, text: str, layers: dict[str, Layer]) -> list[str]:
@@ -109,6 +112,8 @@ class Rule(unittest.TestCase):
         self.check("src/tensor/a.h", '"mxferry/tensor.h"', True)
         self.check("include/mxferry/a.h", "<string_view>", True)
         self.check("tests/mxfp4/a.cc", '"verbs/convert.h"', True)
+        self.check("python/bindings/a.cc", "<nanobind/nanobind.h>", True)
+        self.check("python/bindings/a.cc", '"arrays.h"', True)
 
     def test_finds_a_layer_that_the_row_does_not_name(self):
         self.check("src/mxfp4/a.cc", '"checkpoint/folder.h"', False)
@@ -116,12 +121,14 @@ class Rule(unittest.TestCase):
         self.check("include/mxferry/a.h", '"base/file.h"', False)
         self.check("cli/a.cc", '"base/file.h"', False)
         self.check("examples/a.cc", '"tensor/ranges.h"', False)
+        self.check("python/bindings/a.cc", '"base/file.h"', False)
 
     def test_finds_a_library_that_the_row_does_not_name(self):
         self.check("src/base/a.cc", "<nlohmann/json.hpp>", False)
         self.check("include/mxferry/a.h", '"hwy/base.h"', False)
         self.check("src/flow/a.cc", "<sys/mman.h>", False)
         self.check("src/flow/a.cc", "<fmt/core.h>", False)
+        self.check("cli/a.cc", "<nanobind/nanobind.h>", False)
 
     def test_finds_unknown_headers_and_folders(self):
         self.check("src/flow/a.cc", "<boost/any.hpp>", False)

@@ -1,0 +1,12 @@
+#pragma once
+
+#include <nanobind/nanobind.h>
+
+namespace mxferry::python {
+
+// One function a subject, each adds it to the module.
+void bind_error();
+void bind_weights(nanobind::module_& m);
+void bind_verbs(nanobind::module_& m);
+
+}  // namespace mxferry::python

@@ -1,0 +1,18 @@
+#pragma once
+
+#include <nanobind/nanobind.h>
+
+#include "mxferry/convert.h"
+#include "mxferry/sample.h"
+#include "mxferry/verify.h"
+
+namespace mxferry::python {
+
+// The options of a verb from keyword arguments with their names. An option that is None or not
+// given keeps its default. Throws Error(invalid_argument) for a name that an enumeration does not
+// have, TypeError for a value of a wrong type and for an option that the verb does not have.
+ConvertOptions convert_options(const nanobind::kwargs& values);
+VerifyOptions verify_options(const nanobind::kwargs& values);
+SampleOptions sample_options(const nanobind::kwargs& values);
+
+}  // namespace mxferry::python

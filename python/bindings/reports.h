@@ -1,0 +1,20 @@
+#pragma once
+
+#include <nanobind/nanobind.h>
+
+#include "mxferry/convert.h"
+#include "mxferry/inspect.h"
+#include "mxferry/sample.h"
+#include "mxferry/verify.h"
+
+namespace mxferry::python {
+
+// The dataclass of mxferry.reports that has the same name.
+nanobind::object to_python(const ConvertPlan& plan);
+nanobind::object to_python(const ConvertReport& report);
+nanobind::object to_python(const InspectReport& report);
+nanobind::object to_python(const SampleReport& report);
+// `html` is None or the page about the report.
+nanobind::object to_python(const VerifyReport& report, const nanobind::object& html);
+
+}  // namespace mxferry::python

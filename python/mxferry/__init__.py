@@ -1,0 +1,69 @@
+"""MXFP4 weights of gpt-oss checkpoints: decode, quantize, convert, compare.
+
+Everything is imported on first use, so that `import mxferry` costs nothing; numpy is needed where
+arrays are, PyTorch only where tensors are.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from ._core import active_target as active_target
+    from ._core import version as __version__
+    from .errors import Error as Error
+    from .state_dict_adapter import FP4_VALUES as FP4_VALUES
+    from .state_dict_adapter import GPTOSSStateDictAdapter as GPTOSSStateDictAdapter
+    from .state_dict_adapter import StateDictAdapter as StateDictAdapter
+    from .verbs import convert as convert
+    from .verbs import inspect as inspect
+    from .verbs import plan_conversion as plan_conversion
+    from .verbs import sample as sample
+    from .verbs import verify as verify
+    from .weights import dequantize as dequantize
+    from .weights import quantize as quantize
+
+_MODULES = {
+    "active_target": "_core",
+    "Error": "errors",
+    "FP4_VALUES": "state_dict_adapter",
+    "GPTOSSStateDictAdapter": "state_dict_adapter",
+    "StateDictAdapter": "state_dict_adapter",
+    "convert": "verbs",
+    "inspect": "verbs",
+    "plan_conversion": "verbs",
+    "sample": "verbs",
+    "verify": "verbs",
+    "dequantize": "weights",
+    "quantize": "weights",
+}
+
+__all__ = [
+    "FP4_VALUES",
+    "Error",
+    "GPTOSSStateDictAdapter",
+    "StateDictAdapter",
+    "__version__",
+    "active_target",
+    "convert",
+    "dequantize",
+    "inspect",
+    "plan_conversion",
+    "quantize",
+    "sample",
+    "verify",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name == "__version__":
+        value = import_module("._core", __name__).version
+    elif name in _MODULES:
+        value = getattr(import_module(f".{_MODULES[name]}", __name__), name)
+    else:
+        raise AttributeError(f"module 'mxferry' has no attribute {name!r}")
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *_MODULES})

@@ -1,0 +1,198 @@
+"""What the verbs find and do. The fields are those of the C++ structs of the same names."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+
+@dataclass(frozen=True)
+class Problem:
+    """One thing that is wrong with a checkpoint, in plain words."""
+
+    severity: str  # "fatal" or "warning"
+    code: str  # as Error.code
+    file: str  # relative to the folder; may be empty
+    tensor: str  # may be empty
+    text: str
+
+
+@dataclass(frozen=True)
+class TensorInfo:
+    """One tensor of a safetensors file; its bytes are [begin, end) of the data."""
+
+    name: str
+    dtype: str
+    shape: tuple[int, ...]
+    begin: int
+    end: int
+
+
+@dataclass(frozen=True)
+class PlannedShard:
+    file: str
+    bytes: int
+    tensors: tuple[TensorInfo, ...]
+
+
+@dataclass(frozen=True)
+class ConvertPlan:
+    """What a conversion will do. Sizes are in bytes; `peak_memory` is estimated from above."""
+
+    source: Path
+    from_: str
+    to: str
+    tensors_in: int
+    tensors_out: int
+    bytes_in: int
+    bytes_out: int
+    shards: tuple[PlannedShard, ...]
+    carried: tuple[str, ...]
+    passed_through: tuple[str, ...]
+    excluded: int
+    warnings: tuple[Problem, ...]
+    threads: int
+    peak_memory: int
+    disk_needed: int
+    disk_free: int
+    destination_exists: bool
+
+
+@dataclass(frozen=True)
+class QuantizedTensor:
+    """Blocks that kept the reference's scale, and blocks with a weight beyond 6 * scale."""
+
+    blocks: str
+    block_count: int
+    kept: int
+    saturated: int
+
+
+@dataclass(frozen=True)
+class Difference:
+    """How B differs from A. Zeros of either sign are equal; NaN is equal to NaN."""
+
+    weights: int
+    different: int
+    zero_signs: int
+    blocks: int
+    blocks_changed: int
+    blocks_saturated: int
+    max_absolute_error: float
+    max_relative_error: float
+    signal: float
+    noise: float
+    sqnr_db: float  # infinite where nothing differs
+
+
+@dataclass(frozen=True)
+class ConvertReport:
+    plan: ConvertPlan
+    seconds: float
+    underflows: int
+    flushed: int
+    quantized: tuple[QuantizedTensor, ...]
+    verified: bool
+    loss: Difference | None
+
+
+@dataclass(frozen=True)
+class WeightPair:
+    """One weight: its place in [expert, out, in] and what the two sides hold there."""
+
+    expert: int
+    row: int
+    column: int
+    a: float
+    b: float
+
+
+@dataclass(frozen=True)
+class ComparedParameter:
+    tensor_a: str
+    tensor_b: str
+    kind: str
+    layer: int | None
+    shape: tuple[int, ...]
+    codec_a: str
+    codec_b: str
+    bytes_identical: bool
+    total: Difference
+    experts: tuple[Difference, ...]
+    worst: WeightPair | None
+    transposed: bool
+
+
+@dataclass(frozen=True)
+class VerifyReport:
+    """`scales_a` and `scales_b` say how many blocks have each of the 256 scales."""
+
+    identical: bool
+    verdict: str
+    a: Path
+    b: Path
+    layout_a: str
+    layout_b: str
+    parameters: tuple[ComparedParameter, ...]
+    only_a: tuple[str, ...]
+    only_b: tuple[str, ...]
+    mismatched: tuple[str, ...]
+    warnings: tuple[Problem, ...]
+    total: Difference
+    scales_a: tuple[int, ...]
+    scales_b: tuple[int, ...]
+    bytes_read: int
+    seconds: float
+    html: str | None
+
+
+@dataclass(frozen=True)
+class TensorTotal:
+    tensors: int
+    bytes: int
+
+
+@dataclass(frozen=True)
+class InspectedShard:
+    file: str
+    tensors: int
+    bytes: int
+
+
+@dataclass(frozen=True)
+class GptOssConfig:
+    """The sizes of a model, under the names of config.json; 0 is unknown."""
+
+    num_hidden_layers: int
+    num_local_experts: int
+    hidden_size: int
+    intermediate_size: int
+    num_attention_heads: int
+    num_key_value_heads: int
+    head_dim: int
+    vocab_size: int
+
+
+@dataclass(frozen=True)
+class InspectReport:
+    path: Path
+    layout: str | None  # None: not recognised
+    layout_reason: str
+    attn: str
+    packed: bool
+    has_config: bool
+    config: GptOssConfig
+    has_index: bool
+    total: TensorTotal
+    by_dtype: Mapping[str, TensorTotal]
+    by_part: Mapping[str, TensorTotal]
+    shards: tuple[InspectedShard, ...]
+    unknown: tuple[str, ...]
+    problems: tuple[Problem, ...]  # fatal ones first
+
+
+@dataclass(frozen=True)
+class SampleReport:
+    dtype: str
+    tensors: int
+    files: int
+    bytes: int

@@ -1,0 +1,129 @@
+"""Packed and dense weights as PyTorch tensors: plain ones, distributed ones, those of a GPU.
+
+PyTorch is imported when a function here is called first.
+"""
+
+from typing import Any
+
+from .errors import Error
+from .weights import dequantize, quantize
+
+BLOCK_SIZE = 32  # weights in a block
+BLOCK_BYTES = 16
+
+
+def dequantize_tensors(blocks: Any, scales: Any, dtype: Any, ep_shard_dim: int = 1) -> Any:
+    """[experts, in, out] of one pair, where it lies. DTensors give a DTensor: distributed.py."""
+    if _is_dtensor(blocks):
+        from .distributed import dequantize_dtensors
+
+        return dequantize_dtensors(blocks, scales, dtype, ep_shard_dim)
+    blocks, scales = (x.to_local() if hasattr(x, "to_local") else x for x in (blocks, scales))
+    return dequantize_local(blocks, scales, dtype)
+
+
+def dequantize_local(blocks: Any, scales: Any, dtype: Any) -> Any:
+    if blocks.device.type == "cpu":
+        return dequantize(blocks, scales, dtype)
+    return dequantize_on_device(blocks, scales, dtype)
+
+
+def dequantize_on_device(blocks: Any, scales: Any, dtype: Any) -> Any:
+    """As dequantize(), with PyTorch's operations, on the device that the packed weights are on.
+
+    Looks up the 4096 values that a scale and a code can mean, by 32-bit indices, one expert at a
+    time.
+    """
+    import torch
+
+    _check_pair(blocks, scales)
+    experts, rows, groups, block_bytes = blocks.shape
+    values = _all_values(dtype).to(blocks.device)
+    dense = torch.empty(
+        (experts, groups * block_bytes * 2, rows), dtype=dtype, device=blocks.device
+    )
+    for expert in range(experts):
+        first = scales[expert].to(torch.int32)[..., None] * 16
+        codes = torch.stack((blocks[expert] & 15, blocks[expert] >> 4), dim=-1).flatten(-2)
+        weights = values.index_select(0, (first + codes).flatten())
+        dense[expert].copy_(weights.view(rows, -1).t())
+    return dense
+
+
+def quantize_tensor(weight: Any, mode: str, reference_scales: Any) -> tuple[Any, Any]:
+    """(blocks, scales) of [experts, in, out]. DTensors give DTensors: distributed.py."""
+    if _is_dtensor(weight):
+        from .distributed import quantize_dtensor
+
+        return quantize_dtensor(weight, mode, reference_scales)
+    return quantize(weight, mode, reference_scales)
+
+
+def packed_storage(weight: Any, group_count: int | None = None) -> tuple[Any, Any]:
+    """uint8 tensors full of ones with the shapes that [experts, in, out] has when it is packed.
+
+    On the CPU for a plain tensor. For a DTensor on its mesh, with its first Shard(0) and otherwise
+    replicated: that is what can be read from a checkpoint whatever cuts the dense weights.
+    """
+    import torch
+    import torch.distributed.tensor
+    from torch.distributed.tensor import Replicate, Shard
+
+    scales = _packed_shape(tuple(weight.shape), group_count)
+    blocks = (*scales, BLOCK_BYTES)
+    if not _is_dtensor(weight):
+        return torch.ones(blocks, dtype=torch.uint8), torch.ones(scales, dtype=torch.uint8)
+    placements: list[Any] = []
+    for placement in weight.placements:
+        first = placement == Shard(0) and placement not in placements
+        placements.append(placement if first else Replicate())
+
+    def ones(shape: tuple[int, ...]) -> Any:
+        return torch.distributed.tensor.ones(
+            shape, placements=placements, device_mesh=weight.device_mesh, dtype=torch.uint8
+        )
+
+    return ones(blocks), ones(scales)
+
+
+def _packed_shape(dense: tuple[int, ...], group_count: int | None) -> tuple[int, int, int]:
+    if len(dense) != 3 or (group_count is None and dense[1] % BLOCK_SIZE != 0):
+        raise Error(
+            "the weights of the experts cannot be packed in blocks; expected [experts, in, out] "
+            f"with `in` a multiple of {BLOCK_SIZE}, found {list(dense)}",
+            "wrong_shape",
+            "source",
+            expected=f"[experts, in, out] with `in` a multiple of {BLOCK_SIZE}",
+            found=str(list(dense)),
+        )
+    return dense[0], dense[2], group_count or dense[1] // BLOCK_SIZE
+
+
+def _check_pair(blocks: Any, scales: Any) -> None:
+    """The errors of dequantize(), for tensors that it does not see."""
+    if any(str(x.dtype) != "torch.uint8" for x in (blocks, scales)):
+        found = f"{blocks.dtype} and {scales.dtype}"
+        text = f"packed weights are stored as bytes; expected uint8, found {found}"
+        raise Error(text, "wrong_dtype", "source", expected="uint8", found=found)
+    if blocks.ndim != 4 or blocks.shape[:-1] != scales.shape:
+        found = f"{list(blocks.shape)} and {list(scales.shape)}"
+        expected = "blocks [experts, out, groups, B] and scales [experts, out, groups]"
+        text = f"one scale belongs to each block; expected {expected}, found {found}"
+        raise Error(text, "wrong_shape", "source", expected=expected, found=found)
+
+
+def _all_values(dtype: Any) -> Any:
+    """Value 16 * scale + code."""
+    import torch
+
+    codes = torch.arange(0, 16, 2, dtype=torch.uint8)
+    block = codes | (codes + 1) << 4
+    scales = torch.arange(256, dtype=torch.uint8)
+    packed = block.expand(1, 256, 1, 8).contiguous(), scales.view(1, 256, 1)
+    return dequantize(*packed, dtype, transpose=False).flatten()
+
+
+def _is_dtensor(tensor: Any) -> bool:
+    from torch.distributed.tensor import DTensor
+
+    return isinstance(tensor, DTensor)

@@ -1,0 +1,130 @@
+"""The command's verbs as functions. Paths are folders, or names of the Hub in the local cache.
+
+`progress(done, total)` is called with bytes, on the calling thread; what it raises stops the run,
+and so does Ctrl-C. A run that is stopped or fails removes what it has written.
+"""
+
+import os
+from collections.abc import Callable
+from typing import Any
+
+from . import _core
+from .reports import ConvertPlan, ConvertReport, InspectReport, SampleReport, VerifyReport
+
+Path = str | os.PathLike[str]
+Progress = Callable[[int, int], Any]
+
+_GIB = 1 << 30
+
+
+def convert(
+    source: Path,
+    destination: Path,
+    *,
+    to: str = "hf",
+    attn: str = "flex",
+    dtype: str | None = None,
+    dense_dtype: str | None = None,
+    quant_mode: str = "gptoss",
+    reference: Path | None = None,
+    orientation: str | None = None,
+    exclude: str = "",
+    max_shard_size: int = 5_000_000_000,
+    threads: int = 0,
+    max_memory: int = _GIB,
+    sync: bool = True,
+    allow_nonfinite: bool = False,
+    verify: bool = False,
+    force: bool = False,
+    progress: Progress | None = None,
+) -> ConvertReport:
+    """Converts a checkpoint, as `mxferry convert` does; the options are explained there.
+
+    to: "hf", "nemo" or "original". dtype: "bf16", "f16", "f32" or "mxfp4". Sizes are in bytes.
+    verify reads everything back and compares. Raises Error.
+    """
+    return _core.convert(
+        progress,
+        **_options(
+            locals(),
+            source=os.fspath(source),
+            reference=None if reference is None else os.fspath(reference),
+        ),
+    )
+
+
+def plan_conversion(
+    source: Path,
+    destination: Path,
+    *,
+    to: str = "hf",
+    attn: str = "flex",
+    dtype: str | None = None,
+    dense_dtype: str | None = None,
+    quant_mode: str = "gptoss",
+    reference: Path | None = None,
+    orientation: str | None = None,
+    exclude: str = "",
+    max_shard_size: int = 5_000_000_000,
+    threads: int = 0,
+    max_memory: int = _GIB,
+) -> ConvertPlan:
+    """What convert() would do, as `mxferry convert --dry-run` says. Reads headers only."""
+    return _core.plan_conversion(
+        **_options(
+            locals(),
+            source=os.fspath(source),
+            reference=None if reference is None else os.fspath(reference),
+        )
+    )
+
+
+def verify(
+    a: Path,
+    b: Path,
+    *,
+    threads: int = 0,
+    max_memory: int = _GIB,
+    orientation_a: str | None = None,
+    orientation_b: str | None = None,
+    html: bool = False,
+    progress: Progress | None = None,
+) -> VerifyReport:
+    """Compares two checkpoints of any layouts and dtypes, as `mxferry verify` does.
+
+    With html the report holds a page about itself. Raises Error; a difference is none.
+    """
+    return _core.verify(progress, html, **_options(locals(), a=os.fspath(a), b=os.fspath(b)))
+
+
+def inspect(source: Path) -> InspectReport:
+    """What a checkpoint holds, and every problem in it; reads headers only."""
+    return _core.inspect(os.fspath(source))
+
+
+def sample(
+    destination: Path,
+    *,
+    preset: str = "tiny",
+    layers: int | None = None,
+    experts: int | None = None,
+    hidden: int | None = None,
+    intermediate: int | None = None,
+    vocab: int | None = None,
+    seed: int = 0,
+    to: str = "hf",
+    attn: str = "flex",
+    dtype: str | None = None,
+    wild: bool = False,
+    progress: Progress | None = None,
+) -> SampleReport:
+    """Writes a synthetic checkpoint, as `mxferry sample` does.
+
+    preset: "tiny", "20b-layer" or "120b-layer"; the sizes replace its own. Same options, same bytes.
+    """
+    return _core.sample(progress, **_options(locals()))
+
+
+def _options(arguments: dict[str, Any], **replaced: Any) -> dict[str, Any]:
+    """A function's arguments as the options of the library, without those that are not options."""
+    return {k: v for k, v in (arguments | replaced).items() if k not in ("progress", "html")}
