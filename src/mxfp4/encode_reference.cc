@@ -136,7 +136,7 @@ Block encode_block(const double* weights, const QuantRow& row,
   result.scale = result.kept ? *reference_scale : choose_scale(weights, largest, row);
   constexpr double kMostUnits = 6;
   result.saturated = units(largest, result.scale) > kMostUnits;
-  for (int i = 0; i < kBlockBytes; ++i) {
+  for (std::size_t i = 0; i < kBlockBytes; ++i) {
     block[i] = static_cast<std::uint8_t>(code_of(weights[2 * i], result.scale) |
                                          code_of(weights[2 * i + 1], result.scale) << 4);
   }
