@@ -106,8 +106,8 @@ struct ConvertReport {
   std::optional<Difference> loss;
 };
 
-// Reads headers only. Throws Error: what inspect() would call fatal, and what the options ask for
-// and is impossible (invalid_argument, unsupported, name_collision, not_enough_memory).
+// Reads what inspect() reads. Throws Error: what inspect() would call fatal, and what the options
+// ask for and is impossible (invalid_argument, unsupported, name_collision, not_enough_memory).
 ConvertPlan plan_conversion(const ConvertOptions& options);
 
 // Converts. The destination's files have their final names only when they are complete and synced,

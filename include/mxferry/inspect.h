@@ -55,8 +55,9 @@ struct InspectReport {
   std::vector<Problem> problems;     // fatal ones first
 };
 
-// Reads headers, index and config of a checkpoint folder or a Hub name in the local cache; never
-// weights. Throws Error(not_a_checkpoint, io_error) only where there is nothing to look at.
+// Reads headers, index and config of a checkpoint folder or a Hub name in the local cache; and
+// where square dense expert weights are, a corner of each, which may tell how they lie. Throws
+// Error(not_a_checkpoint, io_error) only where there is nothing to look at.
 InspectReport inspect(const std::string& source);
 
 }  // namespace mxferry

@@ -3,21 +3,10 @@
 #include "base/parallel.h"
 #include "mxferry/mxfp4.h"
 #include "mxfp4/decode.h"
+#include "mxfp4/rows_per_item.h"
 
 namespace mxferry::mxfp4 {
 namespace {
-
-// Rows of one expert that a thread decodes at a time: all of them where there are experts enough
-// for all threads to end at about the same time. Otherwise a multiple of a cache line of any dtype,
-// so that no two threads write to the same line.
-std::size_t rows_per_item(const PackedTensorView& tensor, int threads) {
-  constexpr std::size_t kItemsPerThread = 16;
-  constexpr std::size_t kRowUnit = 128;
-  const std::size_t items = static_cast<std::size_t>(std::max(1, threads)) * kItemsPerThread;
-  const std::size_t parts = (items + tensor.experts - 1) / tensor.experts;
-  const std::size_t rows = (tensor.rows + parts - 1) / parts;
-  return std::max<std::size_t>(1, (rows + kRowUnit - 1) / kRowUnit) * kRowUnit;
-}
 
 PackedView rows_of(const PackedTensorView& tensor, std::size_t expert, std::size_t row,
                    std::size_t rows) {
@@ -37,7 +26,7 @@ void decode_tensor(const PackedTensorView& tensor, DType dtype, Order order, std
   if (tensor.experts == 0) return;
   const std::size_t columns = tensor.groups * kBlockSize;
   const std::size_t size = static_cast<std::size_t>(bits(dtype)) / 8;
-  const std::size_t item_rows = rows_per_item(tensor, threads);
+  const std::size_t item_rows = rows_per_item(tensor.experts, tensor.rows, threads);
   const std::size_t items = (tensor.rows + item_rows - 1) / item_rows;
   parallel_for(threads, static_cast<std::int64_t>(tensor.experts * items), [&](std::int64_t i) {
     const std::size_t expert = static_cast<std::size_t>(i) / items;

@@ -4,20 +4,10 @@
 #include "base/parallel.h"
 #include "mxferry/mxfp4.h"
 #include "mxfp4/encode.h"
+#include "mxfp4/rows_per_item.h"
 
 namespace mxferry::mxfp4 {
 namespace {
-
-// Rows of one expert that a thread encodes at a time: all of them where there are experts enough
-// for all threads to end at about the same time.
-std::size_t rows_per_item(const DenseTensorView& tensor, int threads) {
-  constexpr std::size_t kItemsPerThread = 8;
-  constexpr std::size_t kRowUnit = 256;
-  const std::size_t items = static_cast<std::size_t>(std::max(1, threads)) * kItemsPerThread;
-  const std::size_t parts = (items + tensor.experts - 1) / tensor.experts;
-  const std::size_t rows = (tensor.rows + parts - 1) / parts;
-  return std::max<std::size_t>(1, (rows + kRowUnit - 1) / kRowUnit) * kRowUnit;
-}
 
 DenseView rows_of(DenseView matrix, std::size_t row, std::size_t rows) {
   const std::size_t first = matrix.order == Order::transposed ? row : row * matrix.stride;
@@ -44,7 +34,7 @@ EncodeCounts encode_tensor(const DenseTensorView& tensor, QuantMode mode,
   EncodeCounts total;
   if (tensor.experts == 0 || tensor.rows == 0) return total;
   const std::size_t groups = tensor.columns / kBlockSize;
-  const std::size_t item_rows = rows_per_item(tensor, threads);
+  const std::size_t item_rows = rows_per_item(tensor.experts, tensor.rows, threads);
   const std::size_t items = (tensor.rows + item_rows - 1) / item_rows;
   std::mutex mutex;
   parallel_for(threads, static_cast<std::int64_t>(tensor.experts * items), [&](std::int64_t i) {
