@@ -123,7 +123,7 @@ std::int64_t chunk_extent(const Recipe& recipe, const TileLimits& limits,
     return std::clamp<std::int64_t>(most / (recipe.columns * element), 1, tile_extent);
   }
   const std::int64_t groups = most / (tile_extent * kBlockSize * element);
-  // The encoder writes four blocks of a row at a time.
+  // The encoder reads four groups of a transposed matrix at a time.
   constexpr std::int64_t kGroupsTogether = 4;
   const bool rounds = packs(recipe) && groups >= kGroupsTogether;
   return std::clamp<std::int64_t>(rounds ? groups / kGroupsTogether * kGroupsTogether : groups, 1,
