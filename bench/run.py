@@ -20,8 +20,9 @@ PAGE = ROOT / "docs" / "benchmarks.md"
 HEAD = """# Benchmarks
 
 Written by `make bench`. Nothing here is absolute: every figure is the median of ratios to something that ran right
-before or after it in the same run, at least nine pairs, memory touched and input in the page cache before. Every result is
-compared with the scalar reference before its figure is shown. "At least" is the bound that the project holds itself to,
+before or after it in the same run, at least nine pairs, memory touched and input in the page cache before. Kernels, and
+conversions in the default mode, are compared with the scalar reference before their figure is shown; the rows of other
+modes and of verify are times alone. "At least" is the bound that the project holds itself to,
 "aim" what it would like.
 """
 
