@@ -2,7 +2,6 @@
 
 #include <algorithm>
 #include <atomic>
-#include <chrono>
 #include <cmath>
 #include <cstring>
 #include <memory>
@@ -12,6 +11,7 @@
 #include "base/memory.h"
 #include "base/parallel.h"
 #include "dense/compare.h"
+#include "flow/progress.h"
 #include "mxferry/mxfp4.h"
 
 namespace mxferry {
@@ -308,8 +308,7 @@ ComparisonReport run_comparisons(const std::vector<Comparison>& comparisons, con
   ComparisonReport report;
   std::mutex mutex;
   std::atomic<std::size_t> next = 0;
-  std::uint64_t bytes = 0;
-  std::chrono::steady_clock::time_point last_report;
+  Progress progress(options.progress);
   run_workers(options.threads, options.stop, [&](int, std::stop_token stop) {
     const Buffers buffers(buffer_sizes(comparisons, options.limits));
     while (!stop.stop_requested()) {
@@ -320,13 +319,7 @@ ComparisonReport run_comparisons(const std::vector<Comparison>& comparisons, con
       Tiles& mine = tiles[index];
       mine.results[to_size(tile)] =
           TileComparison(c, mine.cut, a, b, buffers).run(tile, report, mutex);
-      const std::lock_guard lock(mutex);
-      bytes += compared_bytes(c) / mine.results.size();
-      constexpr std::chrono::milliseconds kInterval(50);
-      const auto now = std::chrono::steady_clock::now();
-      if (!options.progress || now - last_report < kInterval) continue;
-      last_report = now;
-      options.progress(bytes);
+      progress.add(compared_bytes(c) / mine.results.size());
     }
   });
   for (std::size_t i = 0; i < comparisons.size(); ++i) {

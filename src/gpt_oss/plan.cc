@@ -328,6 +328,19 @@ Plan make_plan(const Catalog& source, const Description& description, const Targ
   return Planner(source, description, target).run();
 }
 
+void check_attn(Layout layout, const std::string& attn) {
+  if (attn != "flex" && attn != "te") {
+    throw Error(ErrorCode::invalid_argument,
+                {.problem = "unknown attention backend", .expected = "flex or te", .found = attn});
+  }
+  if (attn == "te" && layout != Layout::nemo) {
+    throw Error(ErrorCode::invalid_argument,
+                {.problem = "--attn te gives the sinks a name of the nemo layout",
+                 .expected = "--to nemo",
+                 .found = "--to " + std::string(name(layout))});
+  }
+}
+
 bool natural_less(std::string_view a, std::string_view b) noexcept {
   const std::string_view whole_a = a;
   const std::string_view whole_b = b;

@@ -49,6 +49,10 @@ struct Plan {
 // not all there or differ), and what the target's functions throw.
 Plan make_plan(const Catalog& source, const Description& description, const Target& target);
 
+// Throws Error(invalid_argument) for an attention backend that is not known, or that the layout
+// does not tell apart from others.
+void check_attn(Layout layout, const std::string& attn);
+
 // Orders names as a person would: digits by value, so that layer 2 stands before layer 10.
 bool natural_less(std::string_view a, std::string_view b) noexcept;
 

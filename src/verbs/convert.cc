@@ -43,13 +43,7 @@ void check_options(const ConvertOptions& options) {
                                               .expected = std::move(expected),
                                               .found = std::move(found)});
   };
-  if (options.backend.attn != "flex" && options.backend.attn != "te") {
-    refuse("unknown attention backend", "flex or te", options.backend.attn);
-  }
-  if (options.backend.attn == "te" && options.to != Layout::nemo) {
-    refuse("--attn te gives the sinks a name of the nemo layout", "--to nemo",
-           "--to " + std::string(name(options.to)));
-  }
+  check_attn(options.to, options.backend.attn);
   if (options.destination.empty()) refuse("the destination has no name", "a folder", "''");
   if (options.max_shard_size == 0)
     refuse("the shard size must be positive", "at least 1 byte", "0");

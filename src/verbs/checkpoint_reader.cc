@@ -1,0 +1,195 @@
+#include "mxferry/checkpoint_reader.h"
+
+#include <algorithm>
+#include <span>
+#include <string_view>
+#include <utility>
+
+#include "base/parallel.h"
+#include "flow/region.h"
+#include "flow/source.h"
+#include "gpt_oss/plan.h"
+#include "mxferry/error.h"
+#include "verbs/source_checkpoint.h"
+
+namespace mxferry {
+namespace {
+
+[[noreturn]] void refuse(ErrorCode code, const std::string& tensor, std::string problem,
+                         std::string expected, std::string found) {
+  throw Error(code, {.problem = std::move(problem),
+                     .tensor = tensor,
+                     .expected = std::move(expected),
+                     .found = std::move(found)});
+}
+
+void refuse_encodes(const Catalog& source, const Plan& plan) {
+  const auto encode = std::ranges::find(plan.recipes, Operation::encode, &Recipe::operation);
+  if (encode == plan.recipes.end()) return;
+  throw Error(ErrorCode::unsupported,
+              {.problem = "weights are not quantized while they are read",
+               .tensor = source[encode->source].name,
+               .advice = "Read them dense, or convert the checkpoint first"});
+}
+
+void check_box(const ReadableTensor& tensor, const Region& region) {
+  const std::size_t rank = tensor.shape.size();
+  const bool ranks_agree =
+      region.begin.size() == rank && region.extent.size() == rank && region.strides.size() == rank;
+  bool inside = ranks_agree;
+  for (std::size_t i = 0; inside && i < rank; ++i) {
+    inside = region.begin[i] >= 0 && region.extent[i] >= 0 && region.begin[i] <= tensor.shape[i] &&
+             region.extent[i] <= tensor.shape[i] - region.begin[i];
+  }
+  if (inside) return;
+  refuse(ErrorCode::invalid_argument, tensor.name, "the part to be read leaves the tensor",
+         "a part of " + to_string(tensor.shape),
+         to_string(region.extent) + " from " + to_string(region.begin) + " on");
+}
+
+// The strides with those set that mean nothing, because their dimension has one element.
+std::vector<std::int64_t> checked_strides(const ReadableTensor& tensor, const Region& region) {
+  std::vector<std::int64_t> strides = region.strides;
+  std::int64_t least = 1;  // memory that one element of the dimension takes
+  for (std::size_t i = strides.size(); i-- > 0;) {
+    if (region.extent[i] <= 1) {
+      strides[i] = least;
+      continue;
+    }
+    const bool is_last = i + 1 == strides.size();
+    if (strides[i] < least || (is_last && strides[i] != 1)) {
+      refuse(ErrorCode::invalid_argument, tensor.name, "the memory's strides do not fit its shape",
+             "row-major memory, the last dimension without gaps",
+             to_string(region.strides) + " for " + to_string(region.extent));
+    }
+    least = strides[i] * region.extent[i];
+  }
+  return strides;
+}
+
+void check_memory(const ReadableTensor& tensor, const Region& region) {
+  const bool weights = is_dense_float(tensor.dtype) && is_dense_float(region.dtype);
+  if ((region.dtype != tensor.dtype && !weights) || bits(tensor.dtype) % 8 != 0) {
+    refuse(ErrorCode::unsupported, tensor.name, "the tensor cannot be read as this dtype",
+           weights ? "BF16, F16 or F32" : std::string(name(tensor.dtype)),
+           std::string(name(region.dtype)));
+  }
+  const auto size = static_cast<std::uintptr_t>(bits(region.dtype) / 8);
+  if (region.data != nullptr && reinterpret_cast<std::uintptr_t>(region.data) % size == 0) return;
+  refuse(ErrorCode::invalid_argument, tensor.name, "the memory cannot hold elements of its dtype",
+         "an address that is a multiple of " + std::to_string(size),
+         region.data == nullptr ? "none" : "another");
+}
+
+}  // namespace
+
+struct CheckpointReader::State {
+  State(SourceCheckpoint opened, const Target& target)
+      : checkpoint(std::move(opened)),
+        plan(make_plan(checkpoint.catalog, checkpoint.description, target)),
+        source(checkpoint.catalog, open_shards(checkpoint)) {
+    refuse_encodes(checkpoint.catalog, plan);
+    for (const StoredTensor& tensor : plan.target) {
+      tensors.push_back({tensor.name, tensor.dtype, tensor.shape});
+    }
+  }
+
+  // The recipes that fill a tensor; more than one where it is fused.
+  std::span<const Recipe> recipes_of(std::size_t tensor) const {
+    const auto range = std::ranges::equal_range(plan.recipes, tensor, {}, &Recipe::target);
+    return {range.begin(), range.end()};
+  }
+  void add_reads(const Region& region, std::vector<RegionRead>& reads) const;
+
+  SourceCheckpoint checkpoint;
+  Plan plan;
+  FileSource source;
+  std::vector<ReadableTensor> tensors;
+};
+
+void CheckpointReader::State::add_reads(const Region& region,
+                                        std::vector<RegionRead>& reads) const {
+  if (region.tensor >= tensors.size()) {
+    refuse(ErrorCode::invalid_argument, "", "there is no tensor of this number",
+           "less than " + std::to_string(tensors.size()), std::to_string(region.tensor));
+  }
+  const ReadableTensor& tensor = tensors[region.tensor];
+  check_box(tensor, region);
+  if (element_count(region.extent) == 0) return;
+  check_memory(tensor, region);
+  const std::vector<std::int64_t> strides = checked_strides(tensor, region);
+  for (const Recipe& recipe : recipes_of(region.tensor)) {
+    RegionRead read{.recipe = &recipe,
+                    .shape = tensor.shape,
+                    .begin = region.begin,
+                    .extent = region.extent,
+                    .data = region.data,
+                    .strides = strides,
+                    .from = recipe.from,
+                    .to = region.dtype};
+    if (recipe.operation == Operation::copy) read.from = tensor.dtype;
+    const std::uint64_t bytes = target_bytes(recipe);
+    if (bytes != plan.target[region.tensor].byte_count) {
+      // Some rows of a fused tensor.
+      const auto row_bytes =
+          plan.target[region.tensor].byte_count / static_cast<std::uint64_t>(tensor.shape[0]);
+      const auto first = static_cast<std::int64_t>(recipe.target_offset / row_bytes);
+      const auto rows = static_cast<std::int64_t>(bytes / row_bytes);
+      const std::int64_t begin = std::max(region.begin[0], first);
+      const std::int64_t end = std::min(region.begin[0] + region.extent[0], first + rows);
+      if (begin >= end) continue;
+      read.shape[0] = rows;
+      read.begin[0] = begin - first;
+      read.extent[0] = end - begin;
+      read.data += (begin - region.begin[0]) * strides[0] * (bits(region.dtype) / 8);
+    }
+    reads.push_back(std::move(read));
+  }
+}
+
+CheckpointReader::CheckpointReader(const ReaderOptions& options) {
+  check_attn(options.layout, options.backend.attn);
+  SourceCheckpoint checkpoint = open_source(options.source, options.orientation);
+  require_sound(checkpoint);
+  state_ = std::make_unique<State>(std::move(checkpoint), Target{.layout = options.layout,
+                                                                 .attn = options.backend.attn,
+                                                                 .dtype = options.dtype,
+                                                                 .dense_dtype = options.dense_dtype,
+                                                                 .excluded = {},
+                                                                 .reference_scales = {}});
+}
+
+CheckpointReader::CheckpointReader(CheckpointReader&&) noexcept = default;
+CheckpointReader& CheckpointReader::operator=(CheckpointReader&&) noexcept = default;
+CheckpointReader::~CheckpointReader() = default;
+
+const std::vector<ReadableTensor>& CheckpointReader::tensors() const noexcept {
+  return state_->tensors;
+}
+
+std::uint64_t CheckpointReader::read(const std::vector<Region>& regions,
+                                     const ReadOptions& options) const {
+  std::vector<RegionRead> reads;
+  ConvertProgress progress;
+  for (const Region& region : regions) {
+    state_->add_reads(region, reads);
+    progress.bytes_total += static_cast<std::uint64_t>(element_count(region.extent)) *
+                            static_cast<std::uint64_t>(bits(region.dtype)) / 8;
+  }
+  std::function<void(std::uint64_t)> report;
+  if (options.progress) {
+    report = [&](std::uint64_t bytes) {
+      progress.bytes_done = bytes;
+      options.progress(progress);
+    };
+  }
+  const std::uint64_t bytes =
+      read_regions(reads, state_->source,
+                   {.threads = options.threads > 0 ? options.threads : available_threads(),
+                    .stop = options.stop,
+                    .progress = report});
+  if (report) report(progress.bytes_total);
+  return bytes;
+}
+
+}  // namespace mxferry
