@@ -41,7 +41,8 @@ test-python: test-cpp wheel  ## the part of `make test` that needs PyTorch and T
 	MXFERRY=$(CURDIR)/build/asan/mxferry build/venv/bin/python -m pytest -p no:cacheprovider tests/peers
 	build/venv/bin/python -m pytest -p no:cacheprovider tests/python
 	build/venv-numpy/bin/python -m pytest -p no:cacheprovider \
-	  tests/python/test_numpy.py tests/python/test_package.py tests/python/test_verbs.py
+	  tests/python/test_numpy.py tests/python/test_package.py tests/python/test_verbs.py \
+	  tests/python/test_checkpoint.py
 
 wheel:  ## build a wheel of the Python package for python3 into build/wheels
 	@scripts/setup.sh build python

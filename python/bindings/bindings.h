@@ -7,6 +7,7 @@ namespace mxferry::python {
 // One function a subject, each adds it to the module.
 void bind_error();
 void bind_weights(nanobind::module_& m);
+void bind_reader(nanobind::module_& m);
 void bind_verbs(nanobind::module_& m);
 
 }  // namespace mxferry::python

@@ -10,5 +10,6 @@ NB_MODULE(_core, m) {
         "The instruction set that the kernels use on this machine.");
   mxferry::python::bind_error();
   mxferry::python::bind_weights(m);
+  mxferry::python::bind_reader(m);
   mxferry::python::bind_verbs(m);
 }

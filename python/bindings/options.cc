@@ -152,4 +152,17 @@ SampleOptions sample_options(const nb::kwargs& values) {
   return options;
 }
 
+ReaderOptions reader_options(const nb::kwargs& values) {
+  ReaderOptions options;
+  Reader reader(values);
+  reader.read("source", options.source);
+  reader.read_layout("layout", options.layout);
+  reader.read("attn", options.backend.attn);
+  reader.read_codec("dtype", options.dtype);
+  reader.read_name("dense_dtype", options.dense_dtype, parse_dense, "bf16, f16 or f32");
+  reader.read_orientation("orientation", options.orientation);
+  reader.finish();
+  return options;
+}
+
 }  // namespace mxferry::python

@@ -2,6 +2,7 @@
 
 #include <nanobind/nanobind.h>
 
+#include "mxferry/checkpoint_reader.h"
 #include "mxferry/convert.h"
 #include "mxferry/sample.h"
 #include "mxferry/verify.h"
@@ -14,5 +15,6 @@ namespace mxferry::python {
 ConvertOptions convert_options(const nanobind::kwargs& values);
 VerifyOptions verify_options(const nanobind::kwargs& values);
 SampleOptions sample_options(const nanobind::kwargs& values);
+ReaderOptions reader_options(const nanobind::kwargs& values);
 
 }  // namespace mxferry::python

@@ -2,6 +2,7 @@
 #include <nanobind/stl/optional.h>
 #include <nanobind/stl/string.h>
 
+#include <cstdint>
 #include <optional>
 #include <string>
 
@@ -75,9 +76,16 @@ nb::tuple quantize(const ReadOnlyArray& weight, const std::string& mode,
   return nb::make_tuple(lend(packed.blocks, torch), lend(packed.scales, torch));
 }
 
+// Fresh memory, on huge pages where it is large, as an array of bytes.
+nb::object empty(std::int64_t bytes, bool torch) {
+  return lend(Tensor::empty(DType::U8, {bytes}), torch);
+}
+
 }  // namespace
 
 void bind_weights(nb::module_& m) {
+  m.def("empty", &empty, "bytes"_a, "torch"_a,
+        nb::sig("def empty(bytes: int, torch: bool) -> typing.Any"));
   m.def("dequantize", &dequantize_new, "blocks"_a, "scales"_a, "dtype"_a, "transpose"_a, "torch"_a);
   m.def("dequantize_into", &dequantize_out, "blocks"_a, "scales"_a, "transpose"_a,
         "out"_a.noconvert());

@@ -10,7 +10,10 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from ._core import active_target as active_target
     from ._core import version as __version__
+    from .checkpoint import Checkpoint as Checkpoint
+    from .checkpoint import open_checkpoint as open_checkpoint
     from .errors import Error as Error
+    from .load import load_into as load_into
     from .state_dict_adapter import FP4_VALUES as FP4_VALUES
     from .state_dict_adapter import GPTOSSStateDictAdapter as GPTOSSStateDictAdapter
     from .state_dict_adapter import StateDictAdapter as StateDictAdapter
@@ -24,7 +27,10 @@ if TYPE_CHECKING:
 
 _MODULES = {
     "active_target": "_core",
+    "Checkpoint": "checkpoint",
+    "open_checkpoint": "checkpoint",
     "Error": "errors",
+    "load_into": "load",
     "FP4_VALUES": "state_dict_adapter",
     "GPTOSSStateDictAdapter": "state_dict_adapter",
     "StateDictAdapter": "state_dict_adapter",
@@ -39,6 +45,7 @@ _MODULES = {
 
 __all__ = [
     "FP4_VALUES",
+    "Checkpoint",
     "Error",
     "GPTOSSStateDictAdapter",
     "StateDictAdapter",
@@ -47,6 +54,8 @@ __all__ = [
     "convert",
     "dequantize",
     "inspect",
+    "load_into",
+    "open_checkpoint",
     "plan_conversion",
     "quantize",
     "sample",

@@ -48,7 +48,7 @@ def dequantize(
         return out
     name = dtype_name(dtype)
     dense = _core.dequantize(blocks, scales, name, transpose, torch)
-    return dense if torch or name != "BF16" else _as_bfloat16(dense)
+    return dense if torch or name != "BF16" else as_bfloat16(dense)
 
 
 def quantize(weight: Any, mode: str = "gptoss", reference_scales: Any = None) -> tuple[Any, Any]:
@@ -116,7 +116,7 @@ def _bits(array: Any) -> Any:
     return array
 
 
-def _as_bfloat16(bits: Any) -> Any:
+def as_bfloat16(bits: Any) -> Any:
     try:
         from ml_dtypes import bfloat16
     except ImportError:

@@ -1,0 +1,206 @@
+"""Fills the tensors of a model from the files, each rank its own part, without a copy in between."""
+
+import itertools
+import os
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, NamedTuple
+
+from .checkpoint import Checkpoint, open_checkpoint, torch_dtype
+from .errors import Error
+from .placements import held_ranges
+
+# What wrappers of modules put into names.
+_WRAPPERS = ("_orig_mod.", "_checkpoint_wrapped_module.", "_fsdp_wrapped_module.")
+_DTYPES = {
+    "torch.bfloat16": "BF16",
+    "torch.float16": "F16",
+    "torch.float32": "F32",
+}
+
+
+class IncompatibleKeys(NamedTuple):
+    """What load_into() could not match, as torch.nn.Module.load_state_dict() returns it."""
+
+    missing_keys: list[str]
+    unexpected_keys: list[str]
+
+
+def load_into(
+    target: Any,
+    checkpoint: Any,
+    strict: bool = True,
+    *,
+    layout: str = "nemo",
+    module: Any = None,
+    orientation: str | None = None,
+    threads: int = 0,
+    progress: Callable[[int, int], Any] | None = None,
+) -> IncompatibleKeys:
+    """Reads a checkpoint of any form into tensors that are allocated already.
+
+    target: a state dict, or a torch.nn.Module. Plain tensors are whole ones; of a DTensor each
+        rank reads and decodes its own part: the experts, rows and blocks that cover it. BF16, F16
+        and F32 are filled whatever the checkpoint holds, rounded to nearest even.
+    checkpoint: a folder, a name of the Hub in the local cache, or what open_checkpoint() gives.
+    strict: raise where the names of the two differ, before anything is filled.
+    layout: whose names `target` has, "nemo" or "hf"; of an open checkpoint its own counts.
+    module: where the state dict comes from. With it, a tensor that is a copy of the module's
+        instead of its storage is an error: to fill it would change nothing.
+    threads: 0 is all that the process may use, divided by LOCAL_WORLD_SIZE where that is set.
+    progress: called with bytes done and in all, on the calling thread.
+
+    Names may have what torch.compile, checkpoint wrappers and PEFT add; adapters of PEFT and
+    `_extra_state` are left alone. Returns the names that only one side has.
+
+    Raises Error: missing_tensor (strict), wrong_shape, wrong_dtype, unsupported, and what reading
+    raises; the tensors then hold parts of the checkpoint.
+    """
+    if hasattr(target, "state_dict"):
+        module = target if module is None else module
+        target = target.state_dict()
+    wanted = {key: name for key in target if (name := _plain_name(key)) is not None}
+    if not isinstance(checkpoint, Checkpoint):
+        te = any(name.endswith("softmax_offset") for name in wanted.values())
+        checkpoint = open_checkpoint(
+            checkpoint,
+            layout,
+            attn="te" if te else "flex",
+            orientation=orientation,
+            framework="pt",
+            threads=threads or _threads(),
+        )
+    names = set(wanted.values())
+    keys = IncompatibleKeys(
+        [key for key, name in wanted.items() if name not in checkpoint],
+        [name for name in checkpoint if name not in names],
+    )
+    if strict and (keys.missing_keys or keys.unexpected_keys):
+        raise _names_differ(keys)
+    found = {key: name for key, name in wanted.items() if name in checkpoint}
+    if module is not None:
+        _check_storage(target, found, module)
+    _fill(checkpoint, {key: (name, target[key]) for key, name in found.items()}, progress)
+    return keys
+
+
+def _fill(
+    checkpoint: Checkpoint,
+    tensors: Mapping[str, tuple[str, Any]],
+    progress: Callable[[int, int], Any] | None,
+) -> None:
+    """Plain memory in one go, then what needs a detour, one part at a time."""
+    direct = []
+    detours = []
+    for key, (name, tensor) in tensors.items():
+        part = checkpoint.get_slice(name)
+        if list(tensor.shape) != part.get_shape():
+            raise _mismatch("wrong_shape", key, part.get_shape(), list(tensor.shape))
+        dtype = _memory_dtype(key, tensor, part.get_dtype())
+        for begin, memory in local_boxes(tensor):
+            if memory.device.type == "cpu" and (memory.ndim == 0 or memory.stride(-1) == 1):
+                direct.append((part.index, begin, dtype, memory))
+            else:
+                detours.append((name, begin, memory))
+    checkpoint.read(direct, progress)
+    if detours:
+        from .staging import fill_staged
+
+        for name, begin, memory in detours:
+            fill_staged(checkpoint, name, begin, memory)
+
+
+def local_boxes(tensor: Any) -> Iterator[tuple[list[int], Any]]:
+    """(where a box begins in the whole tensor, the memory of this rank for it), all of its boxes."""
+    if tensor.device.type == "meta":
+        raise Error(
+            "a tensor on the meta device has no memory to be filled. Call to_empty() first",
+            "invalid_argument",
+            "usage",
+        )
+    tensor = tensor.detach()
+    if not hasattr(tensor, "placements"):
+        yield [0] * tensor.ndim, tensor
+        return
+    ranges = held_ranges(tensor)
+    local = tensor.to_local()
+    # By dimension: (range of the whole, where it lies in the local tensor).
+    places = []
+    for dim in ranges:
+        starts = itertools.accumulate((len(r) for r in dim), initial=0)
+        places.append([(r, slice(s, s + len(r))) for r, s in zip(dim, starts, strict=False)])
+    for box in itertools.product(*places):
+        yield [r.start for r, _ in box], local[tuple(s for _, s in box)]
+
+
+def _plain_name(key: str) -> str | None:
+    """The parameter's own name; None for what no checkpoint of the base model holds."""
+    for wrapper in _WRAPPERS:
+        key = key.replace(wrapper, "")
+    if "_extra_state" in key or ".lora_" in key:
+        return None
+    return key.removeprefix("base_model.model.").replace(".base_layer.", ".")
+
+
+def _memory_dtype(key: str, tensor: Any, stored: str) -> str:
+    dtype = _DTYPES.get(str(tensor.dtype))
+    weights = ("BF16", "F16", "F32")
+    if dtype in weights and stored in weights:
+        return dtype
+    if tensor.dtype == torch_dtype(stored):
+        return stored
+    expected = "bfloat16, float16 or float32" if stored in weights else stored
+    raise _mismatch("wrong_dtype", key, expected, tensor.dtype)
+
+
+def _check_storage(state_dict: Mapping[str, Any], keys: Any, module: Any) -> None:
+    own = {_address(t) for t in (*module.parameters(), *module.buffers())}
+    for key in keys:
+        tensor = state_dict[key]
+        if tensor.numel() and _address(tensor) not in own:
+            raise Error(
+                f"tensor '{key}': the module's state_dict() gives a copy of it, so that filling it "
+                "would change nothing. Call module.load_state_dict() with what open_checkpoint() "
+                "reads, or with the result of GPTOSSStateDictAdapter.from_hf()",
+                "unsupported",
+                "usage",
+                tensor=key,
+            )
+
+
+def _address(tensor: Any) -> int:
+    local = tensor.to_local() if hasattr(tensor, "placements") else tensor
+    return int(local.untyped_storage().data_ptr())
+
+
+def _threads() -> int:
+    """This process's share of the machine where torchrun has started several."""
+    ranks = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
+    return max(1, len(os.sched_getaffinity(0)) // ranks) if ranks > 1 else 0
+
+
+def _names_differ(keys: IncompatibleKeys) -> Error:
+    def some(names: list[str]) -> str:
+        more = f" and {len(names) - 3} more" if len(names) > 3 else ""
+        return ", ".join(f"'{name}'" for name in names[:3]) + more
+
+    parts = []
+    if keys.missing_keys:
+        parts.append(f"the checkpoint has no {some(keys.missing_keys)}")
+    if keys.unexpected_keys:
+        parts.append(f"the model has no {some(keys.unexpected_keys)}")
+    text = "; ".join(parts) + ". Give strict=False to fill what both have"
+    return Error(
+        text, "missing_tensor", "source", advice="Give strict=False to fill what both have"
+    )
+
+
+def _mismatch(code: str, tensor: str, expected: object, found: object) -> Error:
+    text = f"tensor '{tensor}': the checkpoint's cannot be read into it"
+    return Error(
+        f"{text}; expected {expected}, found {found}",
+        code,
+        "source",
+        tensor=tensor,
+        expected=str(expected),
+        found=str(found),
+    )
