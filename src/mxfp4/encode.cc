@@ -43,7 +43,10 @@ struct Bf16Line {
   static constexpr bool kStagedExactly = true;
 
   static HWY_INLINE void patterns(const Element* in, std::uint16_t* out) {
-    std::memcpy(out, in, kLine * sizeof(Element));
+    const D16 d16;
+    for (std::size_t i = 0; i < kLine; i += hn::Lanes(d16)) {
+      hn::Store(hn::LoadU(d16, in + i), d16, out + i);
+    }
   }
   static HWY_INLINE V32 load(const Element* in) {
     const hn::Rebind<std::uint16_t, D32> d_half;
