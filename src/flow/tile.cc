@@ -114,7 +114,11 @@ std::uint64_t target_bytes(const Recipe& recipe, const Tile& tile) noexcept {
 
 std::int64_t chunk_extent(const Recipe& recipe, const TileLimits& limits,
                           std::int64_t tile_extent) noexcept {
-  const auto most = static_cast<std::int64_t>(limits.target_bytes);
+  // An encode writes the groups of a chunk as one run of each row, and short runs cost it more than
+  // a chunk that leaves the second-level cache.
+  constexpr std::int64_t kEncodeFactor = 3;
+  const std::int64_t most =
+      static_cast<std::int64_t>(limits.target_bytes) * (packs(recipe) ? kEncodeFactor : 1);
   const std::int64_t element = dense_element_bytes(recipe);
   if (recipe.operation == Operation::transpose) {
     return std::clamp<std::int64_t>(most / (tile_extent * element), 1, stored_columns(recipe));

@@ -12,7 +12,7 @@ namespace mxferry {
 struct TileLimits {
   // A tile's source, or the packed target of `encode`: holds one expert of both real models.
   std::size_t source_bytes = std::size_t{10} << 20;
-  // What is written at once, or read at once by `encode`: stays in the cache meanwhile.
+  // What is written at once: stays in the cache meanwhile. `encode` reads three times as much.
   std::size_t target_bytes = std::size_t{2} << 20;
   std::int64_t parts = 1;  // cut a recipe with fewer experts into at least about so many tiles:
                            // work for every thread
