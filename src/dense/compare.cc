@@ -56,75 +56,65 @@ HWY_INLINE V load_some(const T* in, std::size_t count) {
 // Sums of squares, in FP32 over a run and in FP64 over all.
 class Squares {
  public:
-  HWY_INLINE Squares() : run_(hn::Zero(D())), sum_(hn::Zero(DWide())) {}
+  HWY_INLINE Squares() : sum_(hn::Zero(DWide())) {}
 
-  HWY_INLINE void add(V values) { run_ = hn::MulAdd(values, values, run_); }
-
-  HWY_INLINE void end_run() {
+  HWY_INLINE void add_run(V run) {
 #if HWY_TARGET == HWY_SCALAR
-    sum_ = hn::Add(sum_, hn::PromoteTo(DWide(), run_));
+    sum_ = hn::Add(sum_, hn::PromoteTo(DWide(), run));
 #else
     const hn::Half<D> half;
-    sum_ = hn::Add(sum_, hn::Add(hn::PromoteTo(DWide(), hn::LowerHalf(half, run_)),
-                                 hn::PromoteTo(DWide(), hn::UpperHalf(half, run_))));
+    sum_ = hn::Add(sum_, hn::Add(hn::PromoteTo(DWide(), hn::LowerHalf(half, run)),
+                                 hn::PromoteTo(DWide(), hn::UpperHalf(half, run))));
 #endif
-    run_ = hn::Zero(D());
   }
 
   double total() const { return hn::GetLane(hn::SumOfLanes(DWide(), sum_)); }
 
  private:
-  V run_;
   VWide sum_;
+};
+
+// Of each lane of a run.
+struct RunOutcome {
+  M differs;  // some pair of weights
+  M beyond;   // some weight of `a` is larger in magnitude than its limit
 };
 
 // Sums over pairs of weights, a lane each.
 class Totals {
  public:
   HWY_INLINE Totals()
-      : different_(hn::Zero(DBits())),
-        zero_signs_(hn::Zero(DBits())),
-        max_error_(hn::Zero(D())),
-        max_weight_(hn::Zero(D())),
-        max_ratio_(hn::Zero(D())) {}
+      : max_error_(hn::Zero(D())), max_weight_(hn::Zero(D())), max_ratio_(hn::Zero(D())) {}
 
-  // Returns the lanes that differ.
-  HWY_INLINE M add(V a, V b) {
+  // Adds the weights load_a(i) and load_b(i) for i in [0, vectors), kRun at most.
+  template <class LoadA, class LoadB>
+  HWY_INLINE RunOutcome add_run(std::size_t vectors, const LoadA& load_a, const LoadB& load_b,
+                                V limit) {
     const D d;
     const DBits d_bits;
-    // Not Ne(), whose answer for NaN depends on the instruction set.
-    const M unequal = hn::Not(hn::Eq(a, b));
-    const M differs = hn::AndNot(hn::And(hn::IsNaN(a), hn::IsNaN(b)), unequal);
-    const auto bits_differ = hn::Ne(hn::BitCast(d_bits, a), hn::BitCast(d_bits, b));
-    count(different_, hn::RebindMask(d_bits, differs));
-    count(zero_signs_, hn::AndNot(hn::RebindMask(d_bits, unequal), bits_differ));
-    const V error = hn::Abs(hn::Sub(b, a));
-    const M finite = hn::Le(error, hn::Set(d, std::numeric_limits<float>::max()));
-    const V sound_error = hn::IfThenElseZero(finite, error);
-    const V magnitude = hn::Abs(hn::IfThenElseZero(finite, a));
-    max_error_ = hn::Max(max_error_, sound_error);
-    max_weight_ = hn::Max(max_weight_, magnitude);
-    // Divides only where the ratio grows, which it soon stops to do.
-    const M grows = hn::And(hn::Gt(sound_error, hn::Mul(max_ratio_, magnitude)),
-                            hn::Gt(magnitude, hn::Zero(d)));
-    if (!hn::AllFalse(d, grows)) {
-      max_ratio_ = hn::IfThenElse(grows, hn::Div(sound_error, magnitude), max_ratio_);
+    Sums run;
+    for (std::size_t i = 0; i < vectors; ++i) {
+      const V a = load_a(i);
+      const V b = load_b(i);
+      const V error = hn::Abs(hn::Sub(b, a));
+      run.different += hn::CountTrue(d, hn::Gt(error, hn::Zero(d)));
+      run.other_bits +=
+          hn::CountTrue(d_bits, hn::Ne(hn::BitCast(d_bits, a), hn::BitCast(d_bits, b)));
+      run.add(hn::Abs(a), error, max_ratio_);
     }
-    signal_.add(magnitude);
-    noise_.add(sound_error);
-    return differs;
-  }
-
-  // After every kRun weights of a lane, or fewer.
-  HWY_INLINE void end_run() {
-    signal_.end_run();
-    noise_.end_run();
+    // A weight that is not finite makes one of the sums so, and so may squares of large ones.
+    const V most = hn::Set(d, std::numeric_limits<float>::max());
+    if (!hn::AllTrue(d, hn::Le(hn::Add(run.signal, run.noise), most))) {
+      return add_careful_run(vectors, load_a, load_b, limit);
+    }
+    add(run, run.other_bits - run.different);
+    return {hn::Gt(run.max_error, hn::Zero(d)), hn::Gt(run.max_weight, limit)};
   }
 
   Difference take() const {
     Difference total;
-    total.different = sum(different_);
-    total.zero_signs = sum(zero_signs_);
+    total.different = different_;
+    total.zero_signs = zero_signs_;
     total.max_absolute_error = hn::GetLane(hn::MaxOfLanes(D(), max_error_));
     total.max_relative_error = hn::GetLane(hn::MaxOfLanes(D(), max_ratio_));
     total.signal = signal_.total();
@@ -145,20 +135,78 @@ class Totals {
   }
 
  private:
-  static HWY_INLINE void count(VBits& counter, hn::Mask<DBits> mask) {
-    counter = hn::Sub(counter, hn::VecFromMask(DBits(), mask));
+  // Of one run.
+  struct Sums {
+    std::size_t different = 0;
+    std::size_t other_bits = 0;
+    V max_error, max_weight, max_ratio, signal, noise;
+
+    HWY_INLINE Sums()
+        : max_error(hn::Zero(D())),
+          max_weight(hn::Zero(D())),
+          max_ratio(hn::Zero(D())),
+          signal(hn::Zero(D())),
+          noise(hn::Zero(D())) {}
+
+    // `known_ratio` is the largest of the runs before.
+    HWY_INLINE void add(V magnitude, V error, V known_ratio) {
+      const D d;
+      max_error = hn::Max(max_error, error);
+      max_weight = hn::Max(max_weight, magnitude);
+      signal = hn::MulAdd(magnitude, magnitude, signal);
+      noise = hn::MulAdd(error, error, noise);
+      // Divides only where the ratio grows, which it soon stops to do.
+      const V ratio = hn::Max(max_ratio, known_ratio);
+      M grows = hn::Gt(error, hn::Mul(ratio, magnitude));
+      if (!hn::AllFalse(d, grows)) {
+        grows = hn::And(grows, hn::Gt(magnitude, hn::Zero(d)));
+        max_ratio = hn::IfThenElse(grows, hn::Div(error, magnitude), max_ratio);
+      }
+    }
+  };
+
+  // Where weights may be NaN, which equals NaN here, or infinite: they count as different, and for
+  // no sum.
+  template <class LoadA, class LoadB>
+  HWY_NOINLINE RunOutcome add_careful_run(std::size_t vectors, const LoadA& load_a,
+                                          const LoadB& load_b, V limit) {
+    const D d;
+    const DBits d_bits;
+    Sums run;
+    std::size_t zero_signs = 0;
+    RunOutcome outcome{hn::Ne(hn::Zero(d), hn::Zero(d)), hn::Ne(hn::Zero(d), hn::Zero(d))};
+    for (std::size_t i = 0; i < vectors; ++i) {
+      const V a = load_a(i);
+      const V b = load_b(i);
+      // Not Ne(), whose answer for NaN depends on the instruction set.
+      const M unequal = hn::Not(hn::Eq(a, b));
+      const M differs = hn::AndNot(hn::And(hn::IsNaN(a), hn::IsNaN(b)), unequal);
+      const auto other_bits = hn::Ne(hn::BitCast(d_bits, a), hn::BitCast(d_bits, b));
+      run.different += hn::CountTrue(d, differs);
+      zero_signs += hn::CountTrue(d_bits, hn::AndNot(hn::RebindMask(d_bits, unequal), other_bits));
+      const V error = hn::Abs(hn::Sub(b, a));
+      const M finite = hn::Le(error, hn::Set(d, std::numeric_limits<float>::max()));
+      run.add(hn::Abs(hn::IfThenElseZero(finite, a)), hn::IfThenElseZero(finite, error),
+              max_ratio_);
+      outcome.differs = hn::Or(outcome.differs, differs);
+      outcome.beyond = hn::Or(outcome.beyond, hn::Gt(hn::Abs(a), limit));
+    }
+    add(run, zero_signs);
+    return outcome;
   }
 
-  static std::uint64_t sum(VBits counter) {
-    alignas(64) std::uint32_t lanes[kMostLanes] = {};
-    hn::Store(counter, DBits(), lanes);
-    std::uint64_t total = 0;
-    for (const std::uint32_t lane : lanes) total += lane;
-    return total;
+  HWY_INLINE void add(const Sums& run, std::size_t zero_signs) {
+    different_ += run.different;
+    zero_signs_ += zero_signs;
+    max_error_ = hn::Max(max_error_, run.max_error);
+    max_weight_ = hn::Max(max_weight_, run.max_weight);
+    max_ratio_ = hn::Max(max_ratio_, run.max_ratio);
+    signal_.add_run(run.signal);
+    noise_.add_run(run.noise);
   }
 
-  VBits different_;
-  VBits zero_signs_;
+  std::uint64_t different_ = 0;
+  std::uint64_t zero_signs_ = 0;
   V max_error_;
   V max_weight_;
   V max_ratio_;
@@ -166,21 +214,25 @@ class Totals {
   Squares noise_;
 };
 
+HWY_INLINE V no_limit() {
+  return hn::Set(D(), std::numeric_limits<float>::infinity());
+}
+
 template <typename T>
-void compare_weights(const T* a, const T* b, std::size_t count, Totals& result) {
-  Totals totals = result;  // in registers
+void compare_weights(const T* a, const T* b, std::size_t count, Totals& totals) {
   const std::size_t lanes = hn::Lanes(D());
-  for (std::size_t i = 0; i < count; i += kRun) {
-    for (std::size_t j = i; j < std::min(i + kRun, count); j += lanes) {
-      if (j + lanes <= count) {
-        totals.add(load(a + j), load(b + j));
-      } else {
-        totals.add(load_some(a + j, count - j), load_some(b + j, count - j));
-      }
-    }
-    totals.end_run();
+  std::size_t i = 0;
+  for (; i + kRun <= count; i += kRun) {
+    totals.add_run(
+        kRun / lanes, [&](std::size_t j) { return load(a + i + j * lanes); },
+        [&](std::size_t j) { return load(b + i + j * lanes); }, no_limit());
   }
-  result = totals;
+  for (; i < count; i += lanes) {
+    const std::size_t rest = std::min(lanes, count - i);
+    totals.add_run(
+        1, [&](std::size_t) { return load_some(a + i, rest); },
+        [&](std::size_t) { return load_some(b + i, rest); }, no_limit());
+  }
 }
 
 struct BlockCounts {
@@ -190,55 +242,33 @@ struct BlockCounts {
 
 template <typename T>
 BlockCounts compare_along(const T* a, const T* b, std::size_t blocks, const float* limits,
-                          Totals& result) {
-  Totals totals = result;  // in registers
+                          Totals& totals) {
   const D d;
   const std::size_t lanes = hn::Lanes(d);
   BlockCounts counts;
   for (std::size_t block = 0; block < blocks; ++block) {
-    M any = hn::Ne(hn::Zero(d), hn::Zero(d));
-    M beyond = any;
-    const V limit =
-        hn::Set(d, limits == nullptr ? std::numeric_limits<float>::max() : limits[block]);
-    for (std::size_t i = block * kRun; i < (block + 1) * kRun; i += lanes) {
-      const V weights = load(a + i);
-      any = hn::Or(any, totals.add(weights, load(b + i)));
-      beyond = hn::Or(beyond, hn::Gt(hn::Abs(weights), limit));
-    }
-    totals.end_run();
-    counts.changed += hn::AllFalse(d, any) ? 0 : 1;
-    counts.saturated += limits == nullptr || hn::AllFalse(d, beyond) ? 0 : 1;
+    const std::size_t first = block * kRun;
+    const RunOutcome outcome = totals.add_run(
+        kRun / lanes, [&](std::size_t i) { return load(a + first + i * lanes); },
+        [&](std::size_t i) { return load(b + first + i * lanes); },
+        limits == nullptr ? no_limit() : hn::Set(d, limits[block]));
+    counts.changed += hn::AllFalse(d, outcome.differs) ? 0 : 1;
+    counts.saturated += hn::AllFalse(d, outcome.beyond) ? 0 : 1;
   }
-  result = totals;
   return counts;
 }
 
-// As many blocks side by side as a vector has lanes. load_a(i) and load_b(i) are their weights i;
-// lanes without a block hold zeros.
-template <class LoadA, class LoadB>
-HWY_INLINE void compare_columns(const LoadA& load_a, const LoadB& load_b, V limit, Totals& result,
-                                BlockCounts& counts) {
-  Totals totals = result;  // in registers
-  const D d;
-  M any = hn::Ne(hn::Zero(d), hn::Zero(d));
-  M beyond = any;
-  for (std::size_t i = 0; i < kRun; ++i) {
-    const V weights = load_a(i);
-    any = hn::Or(any, totals.add(weights, load_b(i)));
-    beyond = hn::Or(beyond, hn::Gt(hn::Abs(weights), limit));
-  }
-  totals.end_run();
-  result = totals;
-  counts.changed += hn::CountTrue(d, any);
-  counts.saturated += hn::CountTrue(d, beyond);
-}
-
+// As many blocks side by side as a vector has lanes; lanes without a block hold zeros.
 template <typename T>
 BlockCounts compare_across(const Pair& pair, const float* limits, Totals& totals) {
   const D d;
   const std::size_t lanes = hn::Lanes(d);
   const std::size_t length = pair.length;
   BlockCounts counts;
+  const auto add = [&](const RunOutcome& outcome) {
+    counts.changed += hn::CountTrue(d, outcome.differs);
+    counts.saturated += hn::CountTrue(d, outcome.beyond);
+  };
   for (std::size_t line = 0; line < pair.lines; line += kRun) {
     for (std::size_t column = 0; column < length; column += lanes) {
       const std::size_t count = std::min(lanes, length - column);
@@ -246,17 +276,15 @@ BlockCounts compare_across(const Pair& pair, const float* limits, Totals& totals
       const T* b = reinterpret_cast<const T*>(pair.b) + line * length + column;
       const float* here = limits == nullptr ? nullptr : limits + line / kRun * length + column;
       if (count == lanes) {
-        compare_columns(
-            [&](std::size_t i) { return load(a + i * length); },
+        add(totals.add_run(
+            kRun, [&](std::size_t i) { return load(a + i * length); },
             [&](std::size_t i) { return load(b + i * length); },
-            here == nullptr ? hn::Set(d, std::numeric_limits<float>::infinity()) : load(here),
-            totals, counts);
+            here == nullptr ? no_limit() : load(here)));
       } else {
-        compare_columns([&](std::size_t i) { return load_some(a + i * length, count); },
-                        [&](std::size_t i) { return load_some(b + i * length, count); },
-                        here == nullptr ? hn::Set(d, std::numeric_limits<float>::infinity())
-                                        : load_some(here, count),
-                        totals, counts);
+        add(totals.add_run(
+            kRun, [&](std::size_t i) { return load_some(a + i * length, count); },
+            [&](std::size_t i) { return load_some(b + i * length, count); },
+            here == nullptr ? no_limit() : load_some(here, count)));
       }
     }
   }
@@ -298,11 +326,17 @@ double signal_as(const std::byte* weights, std::size_t count) {
   Squares squares;
   std::size_t i = 0;
   for (; i + kRun <= count; i += kRun) {
-    for (std::size_t j = 0; j < kRun; j += lanes) squares.add(load(in + i + j));
-    squares.end_run();
+    V run = hn::Zero(D());
+    for (std::size_t j = 0; j < kRun; j += lanes) {
+      const V values = load(in + i + j);
+      run = hn::MulAdd(values, values, run);
+    }
+    squares.add_run(run);
   }
-  for (; i < count; ++i) squares.add(load_some(in + i, 1));
-  squares.end_run();
+  for (; i < count; ++i) {
+    const V weight = load_some(in + i, 1);
+    squares.add_run(hn::Mul(weight, weight));
+  }
   return squares.total();
 }
 

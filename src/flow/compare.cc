@@ -1,11 +1,13 @@
 #include "flow/compare.h"
 
 #include <algorithm>
+#include <array>
 #include <atomic>
 #include <cmath>
 #include <cstring>
 #include <memory>
 #include <mutex>
+#include <span>
 #include <utility>
 
 #include "base/memory.h"
@@ -150,6 +152,10 @@ double error_of(const std::optional<WeightPair>& pair) noexcept {
   return pair ? std::fabs(pair->b - pair->a) : 0;
 }
 
+bool same_bytes(std::span<const std::byte> a, std::span<const std::byte> b) noexcept {
+  return a.size() == b.size() && std::memcmp(a.data(), b.data(), a.size()) == 0;
+}
+
 // One tile of one comparison.
 class TileComparison {
  public:
@@ -171,12 +177,16 @@ class TileComparison {
     }
     a_.open(expert, first, count);
     b_.open(expert, first, count);
-    result_.bytes_identical =
-        c_.a.packed && c_.b.packed && std::ranges::equal(a_.packed(), b_.packed());
+    result_.bytes_identical = c_.a.packed && c_.b.packed && same_bytes(a_.packed(), b_.packed());
+    std::array<std::uint64_t, 256> scales_a{}, scales_b{};
+    if (c_.a.packed) a_.count_scales(scales_a);
+    if (c_.b.packed) b_.count_scales(scales_b);
     {
       const std::lock_guard lock(mutex);
-      if (c_.a.packed) a_.count_scales(report.scales_a);
-      if (c_.b.packed) b_.count_scales(report.scales_b);
+      for (std::size_t i = 0; i < scales_a.size(); ++i) {
+        report.scales_a[i] += scales_a[i];
+        report.scales_b[i] += scales_b[i];
+      }
     }
     const bool transposed = is_transposed_box(c_);
     const std::int64_t extent = transposed ? c_.columns : count;
@@ -193,7 +203,7 @@ class TileComparison {
   void compare_flat(std::int64_t expert, std::int64_t first, std::int64_t count) {
     a_.load_flat(expert, first, count, buffers_.a());
     b_.load_flat(expert, first, count, buffers_.b());
-    result_.bytes_identical = c_.a.dtype == c_.b.dtype && std::ranges::equal(a_.raw(), b_.raw());
+    result_.bytes_identical = c_.a.dtype == c_.b.dtype && same_bytes(a_.raw(), b_.raw());
     add(compare_pair(pair_of(1, count), dense::Blocks::none, {}, false), pair_of(1, count),
         [&](std::int64_t i) {
           const bool by_row = c_.a.order == AxisOrder::out_in;
