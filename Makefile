@@ -50,9 +50,9 @@ wheel:  ## build a wheel of the Python package for python3 into build/wheels
 	scripts/wheel.sh
 
 lint:  ## check format, clang-tidy and ruff at pinned versions
-	@scripts/setup.sh build test
-	cmake --preset dev
+	@scripts/setup.sh build test python
 	@scripts/venv.sh build/lint-venv scripts/lint-requirements.txt
+	cmake --preset lint
 	scripts/lint.sh
 
 format:  ## rewrite the sources in the format that lint asks for

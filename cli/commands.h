@@ -29,20 +29,14 @@ void add_size_option(CLI::App& command, const std::string& name, std::uint64_t& 
 template <typename T, typename Parse>
 CLI::Option* add_name_option(CLI::App& command, const std::string& flags, T& value, Parse parse,
                              const std::string& names, const std::string& help) {
-  const auto assign = [&value, parse](const std::string& text) {
+  const auto assign = [=, &value](const std::string& text) {
     const auto parsed = parse(text);
-    if (parsed) value = *parsed;
-    return parsed.has_value();
+    if (!parsed)
+      throw CLI::ValidationError(flags, "must be one of " + names + ", not '" + text + "'");
+    const auto& choice = *parsed;
+    value = choice;
   };
-  return command
-      .add_option_function<std::string>(
-          flags,
-          [=](const std::string& text) {
-            if (!assign(text))
-              throw CLI::ValidationError(flags, "must be one of " + names + ", not '" + text + "'");
-          },
-          help)
-      ->type_name(names);
+  return command.add_option_function<std::string>(flags, assign, help)->type_name(names);
 }
 
 }  // namespace mxferry::cli

@@ -91,12 +91,15 @@ int main(int argc, char** argv) {
 // What was done but could not be told is a failure too.
 int main_with_streams(int argc, char** argv) {
   open_closed_streams();
+  int code = kSystem;
+  bool is_told = false;
   try {
-    const int code = main(argc, argv);
-    if (flush_stdout()) return code;
+    code = main(argc, argv);
+    is_told = flush_stdout();
   } catch (const std::exception&) {
-    // Printing throws where a stream takes no more.
+    is_told = false;  // Printing throws where a stream takes no more.
   }
+  if (is_told) return code;
   std::fputs("mxferry: cannot write to stdout\n", stderr);
   return kSystem;
 }

@@ -11,7 +11,7 @@ namespace mxferry::cli {
 
 using Json = nlohmann::ordered_json;
 
-ExitCode exit_code(ErrorCode code) noexcept {
+int exit_code(ErrorCode code) noexcept {
   switch (category(code)) {
     case ErrorCategory::usage:
       return kUsage;
@@ -27,7 +27,7 @@ ExitCode exit_code(ErrorCode code) noexcept {
   return kSystem;
 }
 
-void print_json(const std::string& command, Json fields) {
+void print_json(const std::string& command, const Json& fields) {
   Json object = {{"schema_version", kSchemaVersion}, {"command", command}};
   object.update(fields);
   fmt::print("{}\n", object.dump(2, ' ', false, Json::error_handler_t::replace));
@@ -71,7 +71,7 @@ std::string grouped(std::uint64_t number) {
 }
 
 std::string human_seconds(double seconds) {
-  const auto whole = static_cast<std::uint64_t>(seconds + 0.5);
+  const auto whole = static_cast<std::uint64_t>(std::llround(seconds));
   if (whole < 3600) return fmt::format("{}:{:02}", whole / 60, whole % 60);
   return fmt::format("{}:{:02}:{:02}", whole / 3600, whole / 60 % 60, whole % 60);
 }

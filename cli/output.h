@@ -20,21 +20,19 @@ struct OutputOptions {
   bool quiet = false;
 };
 
-enum ExitCode : int {
-  kDone = 0,
-  kDiffers = 1,
-  kUsage = 2,
-  kSource = 3,
-  kSystem = 4,
-  kLimit = 5,
-  kInterrupted = 130,
-  kTerminated = 143,
-};
+// Exit codes. A long run that signal N stopped ends with 128 + N.
+inline constexpr int kDone = 0;
+inline constexpr int kDiffers = 1;
+inline constexpr int kUsage = 2;
+inline constexpr int kSource = 3;
+inline constexpr int kSystem = 4;
+inline constexpr int kLimit = 5;
+inline constexpr int kInterrupted = 130;
 
-ExitCode exit_code(ErrorCode code) noexcept;
+int exit_code(ErrorCode code) noexcept;
 
 // Prints one JSON object to stdout, with the schema version and the command's name in front.
-void print_json(const std::string& command, nlohmann::ordered_json fields);
+void print_json(const std::string& command, const nlohmann::ordered_json& fields);
 
 // Prints an error: to stderr for people, as the JSON object with --json.
 void print_error(const std::string& command, const Error& error, const OutputOptions& output);

@@ -32,10 +32,9 @@ bool is_name_of(std::string_view text, const Unit& unit) noexcept {
 
 std::optional<std::uint64_t> parse_size(std::string_view text) noexcept {
   std::uint64_t count = 0;
-  const char* const end = text.data() + text.size();
-  const auto [rest, error] = std::from_chars(text.data(), end, count);
+  const auto [rest, error] = std::from_chars(text.data(), text.data() + text.size(), count);
   if (error != std::errc() || count == 0) return std::nullopt;
-  std::string_view name(rest, static_cast<std::size_t>(end - rest));
+  std::string_view name = text.substr(static_cast<std::size_t>(rest - text.data()));
   name.remove_prefix(std::min(name.find_first_not_of(' '), name.size()));
   const auto unit =
       std::ranges::find_if(kUnits, [&](const Unit& known) { return is_name_of(name, known); });

@@ -1,6 +1,6 @@
 #!/bin/sh
 # Checks format and findings of the sources with the tools in build/lint-venv; clang-tidy reads the
-# compile commands of build/dev. With --fix it rewrites the format instead.
+# compile commands of build/lint. With --fix it rewrites the format instead.
 set -eu
 tools=build/lint-venv/bin
 
@@ -20,8 +20,8 @@ sources '*.cc' '*.h' | xargs -0 -r "$tools/clang-format" --dry-run -Werror || fa
 sources '*.py' | xargs -0 -r "$tools/ruff" format --no-cache --check --quiet || failed="$failed ruff-format"
 sources '*.py' | xargs -0 -r "$tools/ruff" check --no-cache --quiet || failed="$failed ruff"
 # The consumer project of the installation test has no compile commands here.
-sources 'src/*.cc' 'cli/*.cc' 'bench/*.cc' 'examples/*.cc' 'tests/*.cc' ':!tests/install/*' |
-  xargs -0 -r -n 1 -P "$JOBS" "$tools/clang-tidy" -p build/dev --quiet || failed="$failed clang-tidy"
+sources 'src/*.cc' 'cli/*.cc' 'bench/*.cc' 'examples/*.cc' 'python/*.cc' 'tests/*.cc' ':!tests/install/*' |
+  xargs -0 -r -n 1 -P "$JOBS" "$tools/clang-tidy" -p build/lint --quiet || failed="$failed clang-tidy"
 
 if [ -n "$failed" ]; then
   echo "lint: findings of$failed" >&2

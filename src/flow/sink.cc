@@ -16,12 +16,16 @@ FileSink::FileSink(const Catalog& catalog, std::vector<OutputFile> files, bool s
 
 AtomicFile& FileSink::open(std::size_t shard) {
   OpenShard& state = shards_[shard];
-  std::call_once(state.opened, [&] {
+  // Not std::call_once: where its function throws, as a full disk makes this one, the next call
+  // hangs under ThreadSanitizer and on some systems (GCC bug 66146).
+  const std::lock_guard lock(state.opening);
+  if (!state.is_open) {
     const OutputFile& output = files_[shard];
     state.file.emplace(output.path, sync_);
     state.file->file().preallocate(output.size);
     state.file->file().write(0, std::as_bytes(std::span(output.header)));
-  });
+    state.is_open = true;
+  }
   return *state.file;
 }
 

@@ -50,7 +50,8 @@ class FileSink : public Sink {
 
  private:
   struct OpenShard {
-    std::once_flag opened;
+    std::mutex opening;
+    bool is_open = false;
     std::optional<AtomicFile> file;
     std::atomic<std::uint64_t> unflushed = 0;
   };

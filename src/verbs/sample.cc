@@ -82,6 +82,7 @@ std::vector<StoredTensor*> in_published_order(Catalog& catalog, const Target& ta
   }
   std::ranges::sort(named);
   std::vector<StoredTensor*> order;
+  order.reserve(named.size());
   for (const auto& [name, tensor] : named) order.push_back(tensor);
   return order;
 }
@@ -108,6 +109,7 @@ std::vector<std::string> assign_files(Catalog& catalog, const Target& target) {
   // OpenAI's upload counts from 0, and its "of" is one less than the number of files.
   const bool published = target.layout == Layout::hf && target.dtype == Codec::mxfp4;
   std::vector<std::string> names;
+  names.reserve(count);
   for (std::size_t shard = 0; shard < count; ++shard) {
     names.push_back(published ? fmt::format("model-{:05}-of-{:05}.safetensors", shard, count - 1)
                               : shard_name(shard, count));

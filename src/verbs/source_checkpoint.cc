@@ -109,6 +109,7 @@ SourceCheckpoint open_source(const std::string& source, std::optional<AxisOrder>
   checkpoint.problems = checkpoint.folder.problems;
   checkpoint.config_text = read_config(checkpoint.folder.path, checkpoint.problems);
   std::vector<MissingName> missing;
+  missing.reserve(checkpoint.folder.missing.size());
   for (const MissingEntry& entry : checkpoint.folder.missing) {
     missing.push_back({entry.tensor, entry.file, entry.file_exists});
   }

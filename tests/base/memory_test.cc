@@ -9,12 +9,16 @@
 
 #include "tests/base/expect_error.h"
 
-// AddressSanitizer, where it is there, ends the process at an allocation that cannot succeed unless
-// it is told otherwise.
-// NOLINTNEXTLINE(bugprone-reserved-identifier)
+// AddressSanitizer or ThreadSanitizer, where one is there, ends the process at an allocation that
+// cannot succeed unless it is told otherwise. They chose the names of these functions.
+// NOLINTBEGIN(bugprone-reserved-identifier)
 extern "C" __attribute__((visibility("default"))) const char* __asan_default_options() {
   return "allocator_may_return_null=1";
 }
+extern "C" __attribute__((visibility("default"))) const char* __tsan_default_options() {
+  return "allocator_may_return_null=1";
+}
+// NOLINTEND(bugprone-reserved-identifier)
 
 namespace mxferry::testing {
 namespace {

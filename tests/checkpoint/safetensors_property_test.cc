@@ -158,7 +158,7 @@ void damage_token(std::string& text, Dice& dice) {
                                                           ":"};
   static constexpr std::string_view kEnds = ",:[]{}";
   const std::size_t begin = text.find_first_not_of(kEnds, dice.below(text.size() + 1));
-  if (begin == text.npos) return;
+  if (begin == std::string::npos) return;
   const std::size_t end = std::min(text.find_first_of(kEnds, begin), text.size());
   text.replace(begin, end - begin, dice.one_of(kTokens));
 }
