@@ -18,14 +18,12 @@ from nemo_automodel.components.checkpoint.state_dict_adapter import (
     CheckpointLoadPart,
     StateDictAdapter,
 )
-from nemo_automodel.components.models.common import BackendConfig
 from nemo_automodel.components.models.gpt_oss import model as nemo_model
 from nemo_automodel.components.models.gpt_oss import state_dict_adapter as nemo_adapter
-from transformers import GptOssConfig
+from nemo_model import checkpointer, gpt_oss
 
 OWN = nemo_adapter.GPTOSSStateDictAdapter
 OLDER = Path(sys.prefix) / "nemo-automodel-0.6.0"
-BACKEND = {"linear": "torch", "rms_norm": "torch", "experts": "torch", "dispatcher": "torch"}
 
 
 @pytest.fixture
@@ -44,20 +42,6 @@ def expected(model, tmp_path):
 def make(cls, layers=2):
     backend = SimpleNamespace(attn="flex", experts="torch")
     return cls(SimpleNamespace(num_hidden_layers=layers), None, backend)
-
-
-def gpt_oss(folder):
-    """NeMo's model with weights of its own; what it asks of CUDA is a name of a device."""
-    backend = BackendConfig(attn="flex", rope_fusion=False, **BACKEND)
-    with patch("torch.cuda.current_device", return_value=0):
-        return nemo_model.GptOssForCausalLM(GptOssConfig.from_pretrained(folder), backend=backend)
-
-
-def checkpointer(folder):
-    config = checkpointing.CheckpointingConfig(
-        checkpoint_dir=folder, model_repo_id="gpt-oss", save_consolidated=False
-    )
-    return checkpointing.Checkpointer(config, dp_rank=0, tp_rank=0, pp_rank=0)
 
 
 def same(state, expected):
