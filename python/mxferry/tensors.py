@@ -6,6 +6,7 @@ PyTorch is imported when a function here is called first.
 from typing import Any
 
 from .errors import Error
+from .placements import held_ranges
 from .weights import dequantize, quantize
 
 BLOCK_SIZE = 32  # weights in a block
@@ -38,8 +39,16 @@ def dequantize_into(target: Any, blocks: Any, scales: Any) -> None:
 
 
 def can_be_filled(weight: Any) -> bool:
-    """Whether dequantize_into() has a way for this tensor: not for a DTensor of partial sums."""
-    return not _is_dtensor(weight) or not any(p.is_partial() for p in weight.placements)
+    """Whether dequantize_into() has a way for this tensor: not for a DTensor that holds partial sums
+    or whose mesh dimensions cut from right to left.
+    """
+    if not _is_dtensor(weight):
+        return True
+    try:
+        held_ranges(weight)
+    except Error:
+        return False
+    return True
 
 
 def dequantize_local(blocks: Any, scales: Any, dtype: Any, out: Any = None) -> Any:

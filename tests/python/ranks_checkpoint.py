@@ -10,7 +10,7 @@ from folders import read
 from quantized_reader import Reader
 from torch.distributed.checkpoint import HuggingFaceStorageReader, HuggingFaceStorageWriter
 from torch.distributed.device_mesh import init_device_mesh
-from torch.distributed.tensor import Replicate, Shard, distribute_tensor
+from torch.distributed.tensor import DTensor, Partial, Replicate, Shard, distribute_tensor
 from torch.distributed.tensor.placement_types import _StridedShard
 
 LAYERS = 2
@@ -91,6 +91,13 @@ def check_room(held, world_size):
     assert held[prefix + "down_proj_scales"] == 5 * 192 * 5
 
 
+def check_partial_sums_have_no_parts(native, mesh):
+    state = distributed(native, mesh, [Shard(0)])
+    name = f"model.layers.1.{EXPERTS[1]}"
+    state[name] = DTensor.from_local(native[name], mesh, [Partial()])
+    assert adapter().iter_checkpoint_load_parts(state, device_mesh=mesh) is None
+
+
 def check_whole(folder, mesh, native, placements):
     """Storage for all packed tensors, read from the MXFP4 folder, then decoded."""
     made = adapter()
@@ -141,4 +148,5 @@ def check(folder):
             check_room(held, world_size)
         check_whole(folder, mesh, native, placements)
         check_round_trip(fresh(folder, f"saved-{number}"), mesh, native, placements)
+    check_partial_sums_have_no_parts(native, init_device_mesh("cpu", (world_size,)))
     check_pytorch_agrees(folder, init_device_mesh("cpu", (world_size,)), native)
