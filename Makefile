@@ -36,6 +36,7 @@ test-cpp:  ## the part of `make test` that needs no Python packages
 
 test-python: test-cpp wheel  ## the part of `make test` that needs PyTorch and Transformers
 	@scripts/venv.sh build/venv tests/requirements.txt
+	@scripts/nemo.sh build/venv
 	@scripts/venv.sh build/venv-numpy tests/requirements-numpy.txt
 	@scripts/install-wheel.sh build/venv build/venv-numpy
 	MXFERRY=$(CURDIR)/build/asan/mxferry build/venv/bin/python -m pytest -p no:cacheprovider tests/peers

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from .checkpoint import open_checkpoint as open_checkpoint
     from .errors import Error as Error
     from .load import load_into as load_into
+    from .load_parts import CheckpointLoadPart as CheckpointLoadPart
     from .state_dict_adapter import FP4_VALUES as FP4_VALUES
     from .state_dict_adapter import GPTOSSStateDictAdapter as GPTOSSStateDictAdapter
     from .state_dict_adapter import StateDictAdapter as StateDictAdapter
@@ -31,6 +32,7 @@ _MODULES = {
     "open_checkpoint": "checkpoint",
     "Error": "errors",
     "load_into": "load",
+    "CheckpointLoadPart": "load_parts",
     "FP4_VALUES": "state_dict_adapter",
     "GPTOSSStateDictAdapter": "state_dict_adapter",
     "StateDictAdapter": "state_dict_adapter",
@@ -44,6 +46,7 @@ _MODULES = {
 }
 
 __all__ = [
+    "CheckpointLoadPart",
     "FP4_VALUES",
     "Checkpoint",
     "Error",

@@ -1,47 +1,50 @@
 """Packed and dense weights as DTensors: every rank decodes what it holds, and no more.
 
-How the dimensions of packed weights [experts, out, groups, 16] become those of dense ones
-[experts, in, out]: 0 stays, 1 becomes 2, 2 becomes 1.
+How the dimensions of packed weights [experts, out, groups, B] become those of dense ones
+[experts, in, out]: 0 stays, 1 becomes 2, 2 becomes 1. Only whole groups can be cut apart in packed
+weights, so a cut of `in` is one of groups only where it falls between two of them.
 """
 
 from typing import Any
 
 import torch
 from torch.distributed.tensor import DTensor, Replicate, Shard, distribute_tensor
+from torch.distributed.tensor._utils import compute_local_shape_and_global_offset
+from torch.distributed.tensor.placement_types import _StridedShard
 
-from .tensors import BLOCK_BYTES, dequantize_local
+from .tensors import BLOCK_BYTES, BLOCK_SIZE, dequantize_local
 from .weights import quantize
 
-# Dimension of dense weights -> that of the packed ones.
-_PACKED_DIM = {0: 0, 1: 2, 2: 1}
+# Dimension of packed weights -> that of dense ones, and back.
+_DENSE_DIM = {0: 0, 1: 2, 2: 1}
+_PACKED_DIM = _DENSE_DIM
 
 
 def dequantize_dtensors(blocks: Any, scales: Any, dtype: Any, ep_shard_dim: int) -> Any:
     """A DTensor [experts, in, out]: "ep" cuts the experts, "ep_shard" cuts `ep_shard_dim`.
 
-    On a mesh that names neither, cuts of the packed tensors along experts and `out` stay, and
-    others are gathered: groups are not cut where rows of 32 weights are.
+    On a mesh that names neither, cuts of the packed tensors stay. Strided cuts, and cuts of groups
+    that would leave another part of `in` than PyTorch's own cut does, are gathered first.
     """
-    mesh = blocks.device_mesh
-    held = _only_cut(blocks.placements, 0, 1)
-    blocks, scales = (x.redistribute(mesh, held) for x in (blocks, scales))
-    local = blocks.to_local(), scales.to_local()
-    experts, rows, groups, block_bytes = blocks.shape
-    shape = torch.Size((experts, groups * block_bytes * 2, rows))
-    dense_held = [Shard(2) if p == Shard(1) else p for p in held]
-    wanted = _wanted(mesh, dense_held, ep_shard_dim)
-    cuts = _simple_cuts(dense_held, wanted)
-    if cuts:
-        # Cutting what is whole needs no other rank: only this rank's part is decoded.
-        dense = _decode_part(*local, dtype, mesh, cuts)
-        dense_held = wanted
+    blocks, scales, held = _decodable(blocks, scales)
+    wanted = _wanted(blocks.device_mesh, held, ep_shard_dim)
+    return _dequantize_to(blocks, scales, dtype, held, wanted)
+
+
+def dequantize_into_dtensor(target: Any, blocks: Any, scales: Any) -> None:
+    """Fills the DTensor `target` [experts, in, out], cut in any way, from its packed weights.
+
+    They are DTensors on the same mesh, cut as packed_placements() says or coarser. Another rank is
+    asked only where `target` has strided cuts.
+    """
+    blocks, scales, held = _decodable(blocks, scales)
+    wanted = list(target.placements)
+    local = target.to_local().detach()
+    if _is_part(held, wanted):
+        _decode_part(blocks, scales, held, wanted, local.dtype, local)
     else:
-        dense = dequantize_local(*local, dtype)
-    strides = (shape[1] * shape[2], shape[2], 1)
-    result = DTensor.from_local(
-        dense, mesh, dense_held, run_check=False, shape=shape, stride=strides
-    )
-    return result if dense_held == wanted else result.redistribute(mesh, wanted)
+        dense = _dequantize_to(blocks, scales, local.dtype, held, wanted)
+        local.copy_(dense.to_local())
 
 
 def quantize_dtensor(weight: Any, mode: str, reference_scales: Any) -> tuple[Any, Any]:
@@ -50,9 +53,9 @@ def quantize_dtensor(weight: Any, mode: str, reference_scales: Any) -> tuple[Any
     Blocks run along `in`: weights that are cut there are first redistributed along `out`.
     """
     mesh = weight.device_mesh
-    held = [Shard(2) if p == Shard(1) else p for p in weight.placements]
-    held = _only_cut(held, 0, 2)
-    packed_held = [Shard(1) if p == Shard(2) else p for p in held]
+    held = [Shard(2) if _cuts(p, 1) else p for p in weight.placements]
+    held = [p if _cuts(p, 0, 2) else Replicate() for p in held]
+    packed_held = [Shard(1) if _cuts(p, 2) else p for p in held]
     local = weight.redistribute(mesh, held).to_local()
     if isinstance(reference_scales, DTensor):
         reference_scales = reference_scales.redistribute(mesh, packed_held).to_local()
@@ -61,20 +64,83 @@ def quantize_dtensor(weight: Any, mode: str, reference_scales: Any) -> tuple[Any
         reference_scales = whole.to_local()
     parts = quantize(local, mode, reference_scales)
     experts, inputs, rows = weight.shape
-    groups = inputs // (2 * BLOCK_BYTES)
-    shapes = torch.Size((experts, rows, groups, BLOCK_BYTES)), torch.Size((experts, rows, groups))
-    strides = (rows * groups * 16, groups * 16, 16, 1), (rows * groups, groups, 1)
+    scales_shape = experts, rows, inputs // BLOCK_SIZE
     blocks, scales = (
-        DTensor.from_local(p, mesh, packed_held, run_check=False, shape=s, stride=t)
-        for p, s, t in zip(parts, shapes, strides, strict=True)
+        _from_local(part, mesh, packed_held, shape)
+        for part, shape in zip(parts, ((*scales_shape, BLOCK_BYTES), scales_shape), strict=True)
     )
     return blocks, scales
 
 
-def _only_cut(placements: Any, *dims: int) -> list[Any]:
-    """The placements with every cut but plain ones along these dimensions gathered."""
-    plain = [Shard(dim) for dim in dims]
-    return [p if p in plain else Replicate() for p in placements]
+def packed_placements(weight: Any) -> list[Any]:
+    """How packed weights are to be cut so that each rank can decode its part of `weight` from them.
+
+    Cuts stay where packed weights can have them; a rank holds more than its part where `weight` has
+    a strided cut, or one through a group.
+    """
+    mesh = weight.device_mesh
+    groups = weight.shape[1] // BLOCK_SIZE
+    whole_groups = _cuts_whole_groups(weight.placements, 1, mesh, groups, BLOCK_SIZE)
+    kept = (0, 1, 2) if whole_groups else (0, 2)
+    return [
+        Shard(_PACKED_DIM[p.dim]) if _cuts(p, *kept) else Replicate() for p in weight.placements
+    ]
+
+
+def empty_dtensor(shape: tuple[int, ...], like: Any, placements: list[Any]) -> Any:
+    """A DTensor of bytes on the mesh and the device of `like`, not initialized."""
+    mesh = like.device_mesh
+    local, _ = compute_local_shape_and_global_offset(shape, mesh, placements)
+    storage = torch.empty(local, dtype=torch.uint8, device=like.to_local().device)
+    return _from_local(storage, mesh, placements, shape)
+
+
+def _cuts(placement: Any, *dims: int) -> bool:
+    """Whether this is a cut along one of these dimensions, and no strided one."""
+    plain = isinstance(placement, Shard) and not isinstance(placement, _StridedShard)
+    return plain and placement.dim in dims
+
+
+def _cuts_whole_groups(placements: Any, dim: int, mesh: Any, groups: int, width: int) -> bool:
+    """Whether cutting `groups` groups and cutting their `width` weights each give the same parts.
+
+    `dim` is the dimension that is cut. Several mesh dimensions that cut it do not count as such.
+    """
+    ranks = [mesh.size(i) for i, p in enumerate(placements) if _cuts(p, dim)]
+    return len(ranks) == 1 and -(-groups * width // ranks[0]) == -(-groups // ranks[0]) * width
+
+
+def _decodable(blocks: Any, scales: Any) -> tuple[Any, Any, list[Any]]:
+    """Packed weights of which each rank can decode what it holds, and how it is cut when decoded."""
+    mesh = blocks.device_mesh
+    width = blocks.shape[3] * 2
+    whole_groups = _cuts_whole_groups(blocks.placements, 2, mesh, blocks.shape[2], width)
+    kept = (0, 1, 2) if whole_groups else (0, 1)
+    packed: list[Any] = [p if _cuts(p, *kept) else Replicate() for p in blocks.placements]
+    held = [Shard(_DENSE_DIM[p.dim]) if p.is_shard() else p for p in packed]
+    return blocks.redistribute(mesh, packed), scales.redistribute(mesh, packed), held
+
+
+def _dense_shape(blocks: Any) -> tuple[int, int, int]:
+    experts, rows, groups, block_bytes = blocks.shape
+    return experts, groups * block_bytes * 2, rows
+
+
+def _dequantize_to(blocks: Any, scales: Any, dtype: Any, held: list[Any], wanted: list[Any]) -> Any:
+    """A DTensor with the placements `wanted`; cutting what a rank holds whole asks no other rank."""
+    mesh = blocks.device_mesh
+    if _is_part(held, wanted):
+        local = _decode_part(blocks, scales, held, wanted, dtype)
+        return _from_local(local, mesh, wanted, _dense_shape(blocks))
+    local = dequantize_local(blocks.to_local(), scales.to_local(), dtype)
+    return _from_local(local, mesh, held, _dense_shape(blocks)).redistribute(mesh, wanted)
+
+
+def _from_local(local: Any, mesh: Any, placements: list[Any], shape: tuple[int, ...]) -> Any:
+    strides = torch.empty(shape, device="meta").stride()
+    return DTensor.from_local(
+        local, mesh, placements, run_check=False, shape=torch.Size(shape), stride=strides
+    )
 
 
 def _wanted(mesh: Any, held: list[Any], ep_shard_dim: int) -> list[Any]:
@@ -85,42 +151,47 @@ def _wanted(mesh: Any, held: list[Any], ep_shard_dim: int) -> list[Any]:
     return [cut.get(name, Replicate()) for name in names]
 
 
-def _simple_cuts(held: list[Any], wanted: list[Any]) -> dict[int, int] | None:
-    """Mesh dimension -> dimension of [experts, in, out] to cut there; None where that is not all.
+def _is_part(held: list[Any], wanted: list[Any]) -> bool:
+    """Whether every rank's part under `wanted` lies in what it holds under `held`, on any mesh.
 
-    Two mesh dimensions that cut one dimension of the weights are left to PyTorch.
+    So it is where cuts are only added. Mesh dimensions cut from left to right: what is added left of
+    another cut along the same dimension moves that one.
     """
-    cuts = {}
     for mesh_dim, (before, after) in enumerate(zip(held, wanted, strict=True)):
-        if before == after:
+        if before == after and type(before) is type(after):
             continue
-        if before.is_shard() or not after.is_shard():
-            return None
-        cuts[mesh_dim] = after.dim
-    dims = [p.dim for p in wanted if p.is_shard()]
-    return cuts if len(set(dims)) == len(dims) else None
+        added = before.is_replicate() and _cuts(after, 0, 1, 2)
+        if not added or any(_cuts(p, after.dim) for p in held[mesh_dim:]):
+            return False
+    return True
 
 
-def _decode_part(blocks: Any, scales: Any, dtype: Any, mesh: Any, cuts: dict[int, int]) -> Any:
-    """This rank's part of the weights. A cut through a group decodes the group and trims it."""
+def _decode_part(
+    blocks: Any,
+    scales: Any,
+    held: list[Any],
+    wanted: list[Any],
+    dtype: Any,
+    out: Any = None,
+) -> Any:
+    """This rank's part under `wanted` of what it holds under `held`, in `out` if that is given.
+
+    A cut through a group decodes the group and trims it.
+    """
     width = blocks.shape[3] * 2
-    first = last = 0
-    for mesh_dim, dim in cuts.items():
-        if dim == 1:
-            first, last = _part(blocks.shape[2] * width, mesh, mesh_dim)
-            part = slice(first // width, -(-last // width))
-        else:
-            part = slice(*_part(blocks.shape[_PACKED_DIM[dim]], mesh, mesh_dim))
-        index = (slice(None),) * _PACKED_DIM[dim] + (part,)
-        blocks, scales = blocks[index], scales[index]
-    dense = dequantize_local(blocks.contiguous(), scales.contiguous(), dtype)
-    if 1 in cuts.values() and dense.shape[1] != last - first:
-        dense = dense[:, first % width :][:, : last - first].contiguous()
-    return dense
+    experts, inputs, rows = _part(_dense_shape(blocks), blocks.device_mesh, held, wanted)
+    groups = slice(inputs.start // width, -(-inputs.stop // width))
+    blocks, scales = (x.to_local()[experts, rows, groups].contiguous() for x in (blocks, scales))
+    length = inputs.stop - inputs.start
+    if length == blocks.shape[2] * width:
+        return dequantize_local(blocks, scales, dtype, out)
+    dense = dequantize_local(blocks, scales, dtype).narrow(1, inputs.start % width, length)
+    return dense.contiguous() if out is None else out.copy_(dense)
 
 
-def _part(size: int, mesh: Any, mesh_dim: int) -> tuple[int, int]:
-    """[first, last) of this rank's chunk, as torch.chunk cuts."""
-    chunk = -(-size // mesh.size(mesh_dim))
-    first = min(size, chunk * mesh.get_local_rank(mesh_dim))
-    return first, min(size, first + chunk)
+def _part(shape: Any, mesh: Any, held: list[Any], wanted: list[Any]) -> list[slice]:
+    """Where in what this rank holds under `held` its part under `wanted` lies."""
+    _, held_offset = compute_local_shape_and_global_offset(shape, mesh, held)
+    size, offset = compute_local_shape_and_global_offset(shape, mesh, wanted)
+    firsts = [o - h for o, h in zip(offset, held_offset, strict=True)]
+    return [slice(first, first + n) for first, n in zip(firsts, size, strict=True)]

@@ -1,14 +1,15 @@
 """gpt-oss state dicts between Hugging Face's names and NeMo AutoModel's, in PyTorch.
 
 The classes, attributes, keyword arguments and return values are those of NeMo AutoModel's
-`GPTOSSStateDictAdapter`; docs/python.md says where this one differs and why.
+`GPTOSSStateDictAdapter`; docs/nemo.md says where this one differs and why.
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from .errors import Error
+from .load_parts import load_parts
 from .tensors import dequantize_tensors, packed_storage, quantize_tensor
 
 # The E2M1 values by code; code 8 is negative zero.
@@ -26,6 +27,21 @@ class StateDictAdapter:
     # Loaders that write into final storage cannot: packed tensors have other shapes.
     supports_write_through_checkpoint_load = False
     supports_low_memory_dcp_load = False
+
+    @property
+    def checkpoint_key_aliases(self) -> dict[str, str]:
+        """Names that a checkpoint may hold under older ones: there are none."""
+        return {}
+
+    def iter_checkpoint_load_parts(
+        self, model_state_dict: dict[str, Any], device_mesh: Any = None
+    ) -> Iterator[Any] | None:
+        """The parts to load a packed checkpoint in, or None where it must be loaded as a whole."""
+        return None
+
+    def map_peft_target_module_to_hf(self, name: str, *, v4_compatible: bool = False) -> str:
+        """The name of a module in Hugging Face's layout: gpt-oss renames tensors alone."""
+        return name
 
     def to_hf(self, state_dict: dict[str, Any], **kwargs: Any) -> dict[str, Any]:
         raise NotImplementedError
@@ -88,6 +104,28 @@ class GPTOSSStateDictAdapter(StateDictAdapter):
         self._dequantize_block_scale_tensors(hf_state_dict)
         self._apply_key_mapping(hf_state_dict, self.hf_to_internal_map)
         return hf_state_dict
+
+    def iter_checkpoint_load_parts(
+        self, model_state_dict: dict[str, Any], device_mesh: Any = None
+    ) -> Iterator[Any] | None:
+        """CheckpointLoadParts that fill the model's own tensors with an MXFP4 checkpoint.
+
+        The first part is all that is not packed, the others a layer's experts each. A part's packed
+        tensors are as large as what the rank holds needs, and are let go of before the next part's
+        are made. finish() decodes into the model's memory, one weight at a time.
+
+        model_state_dict: native names -> the model's tensors, not copies of them. The experts'
+            weights [experts, in, out] are of bfloat16, float16 or float32, plain or DTensors cut in
+            any way; the mesh is their own, `device_mesh` is not needed.
+
+        Returns None where the parts would not be the whole model: unless `config` says how many
+        layers there are and these are there with both weights of their experts, in memory, with
+        `in` a multiple of 32; with experts of Transformer Engine, whose state dict holds copies.
+        """
+        if getattr(self.backend, "experts", None) == "te":
+            return None
+        layer_count = getattr(self.config, "num_hidden_layers", None)
+        return load_parts(model_state_dict, layer_count, self._model_to_hf_key)
 
     def to_hf(
         self,

@@ -6,6 +6,7 @@ PyTorch is imported when a function here is called first.
 from typing import Any
 
 from .errors import Error
+from .placements import held_ranges
 from .weights import dequantize, quantize
 
 BLOCK_SIZE = 32  # weights in a block
@@ -14,21 +15,54 @@ BLOCK_BYTES = 16
 
 def dequantize_tensors(blocks: Any, scales: Any, dtype: Any, ep_shard_dim: int = 1) -> Any:
     """[experts, in, out] of one pair, where it lies. DTensors give a DTensor: distributed.py."""
-    if _is_dtensor(blocks):
+    if _is_dtensor(blocks) or _is_dtensor(scales):
         from .distributed import dequantize_dtensors
 
+        _check_pair(blocks, scales)
         return dequantize_dtensors(blocks, scales, dtype, ep_shard_dim)
     blocks, scales = (x.to_local() if hasattr(x, "to_local") else x for x in (blocks, scales))
     return dequantize_local(blocks, scales, dtype)
 
 
-def dequantize_local(blocks: Any, scales: Any, dtype: Any) -> Any:
-    if blocks.device.type == "cpu":
+def dequantize_into(target: Any, blocks: Any, scales: Any) -> None:
+    """Fills `target` [experts, in, out], a plain tensor or a DTensor, in the dtype that it has.
+
+    The packed weights lie on its device, and on its mesh where it is a DTensor, as
+    packed_scratch() makes them.
+    """
+    if _is_dtensor(target):
+        from .distributed import dequantize_into_dtensor
+
+        dequantize_into_dtensor(target, blocks, scales)
+    else:
+        dequantize_local(blocks, scales, target.dtype, target.detach())
+
+
+def can_be_filled(weight: Any) -> bool:
+    """Whether dequantize_into() has a way for this tensor: not for a DTensor that holds partial sums
+    or whose mesh dimensions cut from right to left.
+    """
+    if not _is_dtensor(weight):
+        return True
+    try:
+        held_ranges(weight)
+    except Error:
+        return False
+    return True
+
+
+def dequantize_local(blocks: Any, scales: Any, dtype: Any, out: Any = None) -> Any:
+    """[experts, in, out] on the device of the packed weights, in `out` if that is given."""
+    if blocks.device.type != "cpu":
+        return dequantize_on_device(blocks, scales, dtype, out)
+    if out is None:
         return dequantize(blocks, scales, dtype)
-    return dequantize_on_device(blocks, scales, dtype)
+    if out.is_contiguous():
+        return dequantize(blocks, scales, out=out)
+    return out.copy_(dequantize(blocks, scales, dtype))
 
 
-def dequantize_on_device(blocks: Any, scales: Any, dtype: Any) -> Any:
+def dequantize_on_device(blocks: Any, scales: Any, dtype: Any, out: Any = None) -> Any:
     """As dequantize(), with PyTorch's operations, on the device that the packed weights are on.
 
     Looks up the 4096 values that a scale and a code can mean, by 32-bit indices, one expert at a
@@ -39,9 +73,8 @@ def dequantize_on_device(blocks: Any, scales: Any, dtype: Any) -> Any:
     _check_pair(blocks, scales)
     experts, rows, groups, block_bytes = blocks.shape
     values = _all_values(dtype).to(blocks.device)
-    dense = torch.empty(
-        (experts, groups * block_bytes * 2, rows), dtype=dtype, device=blocks.device
-    )
+    shape = (experts, groups * block_bytes * 2, rows)
+    dense = torch.empty(shape, dtype=dtype, device=blocks.device) if out is None else out
     for expert in range(experts):
         first = scales[expert].to(torch.int32)[..., None] * 16
         codes = torch.stack((blocks[expert] & 15, blocks[expert] >> 4), dim=-1).flatten(-2)
@@ -75,7 +108,7 @@ def packed_storage(weight: Any, group_count: int | None = None) -> tuple[Any, An
         return torch.ones(blocks, dtype=torch.uint8), torch.ones(scales, dtype=torch.uint8)
     placements: list[Any] = []
     for placement in weight.placements:
-        first = placement == Shard(0) and placement not in placements
+        first = type(placement) is Shard and placement.dim == 0 and Shard(0) not in placements
         placements.append(placement if first else Replicate())
 
     def ones(shape: tuple[int, ...]) -> Any:
@@ -84,6 +117,26 @@ def packed_storage(weight: Any, group_count: int | None = None) -> tuple[Any, An
         )
 
     return ones(blocks), ones(scales)
+
+
+def packed_scratch(weight: Any) -> tuple[Any, Any]:
+    """uint8 (blocks, scales), not initialized, that hold what this rank needs to fill `weight`.
+
+    On its device, and for a DTensor on its mesh, cut as `weight` is as far as packed weights can be.
+    """
+    import torch
+
+    shape = _packed_shape(tuple(weight.shape), None)
+    shapes = (*shape, BLOCK_BYTES), shape
+    if _is_dtensor(weight):
+        from .distributed import empty_dtensor, packed_placements
+
+        placements = packed_placements(weight)
+        blocks, scales = (empty_dtensor(shape, weight, placements) for shape in shapes)
+    else:
+        device = weight.device
+        blocks, scales = (torch.empty(s, dtype=torch.uint8, device=device) for s in shapes)
+    return blocks, scales
 
 
 def _packed_shape(dense: tuple[int, ...], group_count: int | None) -> tuple[int, int, int]:
@@ -110,6 +163,9 @@ def _check_pair(blocks: Any, scales: Any) -> None:
         expected = "blocks [experts, out, groups, B] and scales [experts, out, groups]"
         text = f"one scale belongs to each block; expected {expected}, found {found}"
         raise Error(text, "wrong_shape", "source", expected=expected, found=found)
+    if _is_dtensor(blocks) != _is_dtensor(scales):
+        text = "blocks and scales are both DTensors or neither is; found one of each"
+        raise Error(text, "invalid_argument", "usage")
 
 
 def _all_values(dtype: Any) -> Any:

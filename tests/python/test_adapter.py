@@ -7,7 +7,7 @@ from unittest.mock import patch
 import mxferry
 import pytest
 import torch
-from safetensors.torch import load_file
+from folders import read
 from transformers.integrations import mxfp4
 
 LAYER = "model.layers.0."
@@ -36,13 +36,6 @@ def hf_state_dict():
     state[EXPERTS + "down_proj_bias"] = torch.randn(2, 3)
     state["lm_head.weight"] = torch.randn(3, 3)
     return state
-
-
-def read(folder):
-    tensors = {}
-    for path in sorted(folder.glob("*.safetensors")):
-        tensors |= load_file(path)
-    return tensors
 
 
 def test_attributes():
@@ -210,13 +203,28 @@ def test_any_chunk_and_any_block(rows_per_chunk, block_bytes):
     assert ours.equal(mxfp4.convert_moe_packed_tensors(blocks, scales, dtype=torch.float32))
 
 
-def test_one_process_with_a_gpu_needs_no_process_group():
+def test_nothing_asks_cuda_or_a_process_group_where_there_is_none():
+    """With a GPU that others use, and no process group: a plain single process."""
+    adapter = make_adapter()
+    adapter.config = SimpleNamespace(num_hidden_layers=1)
+    asked = AssertionError("asked")
     with (
         patch("torch.cuda.is_available", return_value=True),
-        patch("torch.distributed.get_world_size", side_effect=ValueError),
+        patch("torch.cuda.empty_cache", side_effect=asked),
+        patch("torch.cuda.current_device", side_effect=asked),
+        patch("torch.Tensor.cuda", side_effect=asked),
+        patch("torch.distributed.get_world_size", side_effect=asked),
+        patch("torch.distributed.get_rank", side_effect=asked),
     ):
-        state = make_adapter().from_hf(hf_state_dict())
-    assert not state[EXPERTS + "down_projs"].is_cuda
+        state = adapter.from_hf(hf_state_dict())
+        assert not state[EXPERTS + "down_projs"].is_cuda
+        storage = adapter.to_hf(state, quantization=True)
+        assert not storage[PAIRS[0] + "_blocks"].is_cuda
+        assert adapter.to_hf(state, quantization="values").keys() == storage.keys()
+        parts = list(adapter.iter_checkpoint_load_parts(state))
+        parts[1].checkpoint_tensors[PAIRS[0] + "_scales"].zero_()
+        parts[1].finish()
+    assert len(parts) == 2
 
 
 def test_what_only_has_a_local_tensor_is_decoded_there():

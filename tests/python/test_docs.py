@@ -4,6 +4,7 @@ import re
 from pathlib import Path
 
 import mxferry
+import mxferry.nemo
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -25,3 +26,4 @@ def test_snippets_run(snippet, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     mxferry.sample("gpt-oss-20b", layers=1)
     exec(compile(snippet, "snippet", "exec"), {})
+    mxferry.nemo.uninstall()

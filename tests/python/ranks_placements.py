@@ -1,14 +1,12 @@
-"""The adapter on DTensors of real processes over gloo, against slicing the whole."""
+"""What each rank runs: the adapter on DTensors with every placement, against slicing the whole."""
 
 import itertools
-import os
 from types import SimpleNamespace
 
 import mxferry
-import pytest
 import torch
 import torch.distributed as dist
-import torch.multiprocessing
+from mxferry.tensors import dequantize_into
 from torch.distributed.device_mesh import init_device_mesh
 from torch.distributed.tensor import Replicate, Shard, distribute_tensor
 
@@ -60,6 +58,18 @@ def check_decoding(mesh, placements):
         assert result.full_tensor().equal(dense)
 
 
+def check_filling(mesh, placements):
+    """A target with these placements, of packed weights that are cut like it, coarser or otherwise."""
+    blocks, scales, dense = whole()
+    first, last = [Replicate(), *placements[1:]], [*placements[:-1], Replicate()]
+    for packed in (placements, first, last):
+        target = distribute_tensor(torch.zeros_like(dense), mesh, placements)
+        pair = [distribute_tensor(x, mesh, packed) for x in (blocks, scales)]
+        dequantize_into(target, *pair)
+        expected = distribute_tensor(dense, mesh, placements)
+        assert target.to_local().equal(expected.to_local()), (placements, packed)
+
+
 def check_quantizing(mesh, placements):
     blocks, scales, dense = whole()
     weight = distribute_tensor(dense, mesh, placements)
@@ -91,23 +101,12 @@ def check_storage(mesh, placements):
     assert made.from_hf(storage, device_mesh=mesh)[NAME].full_tensor().equal(dense)
 
 
-def run_rank(rank, world_size, rendezvous):
-    # Hints of PyTorch's about the order of its own collectives.
-    os.environ["TORCH_LOGS"] = "-all"
-    store = dist.FileStore(rendezvous, world_size)
-    dist.init_process_group("gloo", store=store, rank=rank, world_size=world_size)
-    torch.set_num_threads(1)
+def check(_):
+    world_size = dist.get_world_size()
     for sizes, names in meshes(world_size):
         mesh = init_device_mesh("cpu", sizes, mesh_dim_names=names)
         for placements in itertools.product(PLACEMENTS, repeat=len(sizes)):
             check_decoding(mesh, placements)
+            check_filling(mesh, placements)
             check_quantizing(mesh, placements)
             check_storage(mesh, placements)
-    dist.destroy_process_group()
-
-
-@pytest.mark.parametrize("world_size", [2, 3, 4])
-def test_every_placement_is_a_slice_of_the_whole(world_size, tmp_path):
-    torch.multiprocessing.spawn(
-        run_rank, args=(world_size, str(tmp_path / "store")), nprocs=world_size
-    )
