@@ -61,11 +61,13 @@ format:  ## rewrite the sources in the format that lint asks for
 	@scripts/venv.sh build/lint-venv scripts/lint-requirements.txt
 	scripts/lint.sh --fix
 
-bench:  ## build and run the benchmarks, each beside a reference in the same run
+bench: wheel  ## build and run the benchmarks, each beside a reference in the same run
 	@scripts/setup.sh build test
+	@scripts/venv.sh build/venv tests/requirements.txt
+	@scripts/install-wheel.sh build/venv
 	cmake --preset bench
 	cmake --build --preset bench
-	python3 bench/run.py build/bench
+	python3 bench/run.py build/bench --python build/venv/bin/python
 
 install:  ## install the command, the library and its headers under PREFIX
 	@scripts/setup.sh build

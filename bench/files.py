@@ -152,7 +152,15 @@ def measure_files(bench: Bench) -> None:
     )
     bench.against_copy("MXFP4 to BF16, one file, synced", layer, to_nemo, (1.10, 1.0), sync=True)
     packed = ["--to", "original", "--dtype", "mxfp4"]
-    bench.against_copy("blocks moved as they are, not synced", layer, packed, (0.60, 0.45))
+    bench.against_copy(
+        "blocks moved as they are, one file, not synced", layer, packed, (0.60, 0.45)
+    )
+    bench.against_copy(
+        "blocks moved as they are, several files, not synced",
+        layer,
+        [*packed, "--max-shard-size", "200MB"],
+        (0.60, 0.45),
+    )
     dense = bench.sample("dense", "--preset", "20b-layer", "--dtype", "bf16")
     bench.against_copy("tensors copied unchanged, not synced", dense, to_nemo, (0.60, 0.45))
     bench.verify_against_cat("verify, MXFP4 and BF16 of the same values", layer, dense)

@@ -41,7 +41,7 @@ constexpr std::size_t kGroups = 90;
 constexpr std::size_t kColumns = kGroups * kBlockSize;
 constexpr std::size_t kDenseBytes = 1'000'000'000;
 
-enum class Task { decode, encode };
+enum class Task { move, decode, encode };
 
 struct Subject {
   const char* name;
@@ -55,11 +55,15 @@ struct Subject {
 };
 
 const char* denominator_of(const Subject& subject) {
-  return subject.task == Task::decode ? "store" : "read";
+  return subject.task == Task::encode ? "read" : "store";
 }
 
 // A bound of 0 is none.
 constexpr std::array kSubjects = {
+    // No decoding: what the memory allows a kernel that does nothing but read and store.
+    Subject{"packed bytes read, BF16 stored", Task::move, DType::BF16, Order::rows, 1, 0, 0},
+    Subject{"packed bytes read, BF16 stored", Task::move, DType::BF16, Order::rows, 2, 0, 0},
+    Subject{"packed bytes read, FP32 stored", Task::move, DType::F32, Order::rows, 2, 0, 0},
     Subject{"decode BF16 transposed", Task::decode, DType::BF16, Order::transposed, 1, 0.76, 0.90},
     Subject{"decode BF16 transposed", Task::decode, DType::BF16, Order::transposed, 2, 0.92, 0.97},
     Subject{"decode FP32 transposed", Task::decode, DType::F32, Order::transposed, 1, 0, 0},
@@ -195,6 +199,25 @@ void read_all(const std::byte* in, std::size_t size, int threads) {
   });
 }
 
+// The traffic of a decode: packed bytes are read in between, a few lines at a time.
+void read_and_store(const std::byte* in, std::size_t in_size, std::byte* out, std::size_t size,
+                    int threads) {
+  static std::atomic<std::uint64_t> sum;
+  constexpr std::size_t kStored = 16384;  // at a time
+  const std::size_t pieces = size / kStored;
+  const std::size_t read = in_size / pieces / sizeof(std::uint64_t) * sizeof(std::uint64_t);
+  run_workers(threads, {}, [&](int worker, std::stop_token) {
+    const auto first =
+        static_cast<std::size_t>(worker) * pieces / static_cast<std::size_t>(threads);
+    const auto end =
+        static_cast<std::size_t>(worker + 1) * pieces / static_cast<std::size_t>(threads);
+    for (std::size_t piece = first; piece < end; ++piece) {
+      sum += sum_of_words(in + piece * read, read);
+      store_past_cache(out + piece * kStored, kStored);
+    }
+  });
+}
+
 // The weights of one expert, in every place, so that the reference need not encode them all.
 template <typename T>
 void fill_dense(DType dtype, std::size_t experts, std::byte* out) {
@@ -304,9 +327,31 @@ Row measure_decode(const Weights& weights, const Subject& subject, int pairs, st
   return row_of(subject, paired, size, is_right(tensor, subject, out));
 }
 
+Row measure_move(const Weights& weights, const Subject& subject, int pairs, std::byte* out) {
+  const mxfp4::PackedTensorView tensor = weights.view(expert_count(subject.dtype));
+  const std::size_t size = tensor.experts * kRows * kColumns * size_of(subject.dtype);
+  const auto* blocks = reinterpret_cast<const std::byte*>(tensor.blocks);
+  const std::size_t packed = tensor.experts * kRows * kGroups * kBlockBytes;
+  const auto move = [&] { read_and_store(blocks, packed, out, size, subject.threads); };
+  const Paired paired =
+      run_paired(pairs, move, [&] { store_past_cache(out, size, subject.threads); });
+  return row_of(subject, paired, size, true);
+}
+
+Row measure(const Weights& weights, const Subject& subject, int pairs, std::byte* dense) {
+  switch (subject.task) {
+    case Task::move:
+      return measure_move(weights, subject, pairs, dense);
+    case Task::decode:
+      return measure_decode(weights, subject, pairs, dense);
+    default:
+      return measure_encode(subject, pairs, dense);
+  }
+}
+
 void print_row(const Row& row) {
   const auto bound = [](double value) { return value == 0 ? "-" : fmt::format("{:.2f}", value); };
-  fmt::print("{:<28} {:>7} {:>7.3f} {:>9} {:>5} {:>7.1f} {:>7} {:>7.1f}\n", row.subject.name,
+  fmt::print("{:<30} {:>7} {:>7.3f} {:>9} {:>5} {:>7.1f} {:>7} {:>7.1f}\n", row.subject.name,
              row.subject.threads, row.paired.ratio, bound(row.subject.at_least),
              bound(row.subject.aim), row.gbps, denominator_of(row.subject), row.denominator_gbps);
   std::fflush(stdout);
@@ -338,13 +383,11 @@ void run(int pairs, bool json) {
         "R={} G={}, median of {} pairs; GB/s of dense weights, of storing or reading as much "
         "beside it\n\n",
         kRows, kGroups, pairs);
-    fmt::print("{:<28} {:>7} {:>7} {:>9} {:>5} {:>7} {:>7} {:>7}\n", "", "threads", "ratio",
+    fmt::print("{:<30} {:>7} {:>7} {:>9} {:>5} {:>7} {:>7} {:>7}\n", "", "threads", "ratio",
                "at least", "aim", "GB/s", "of", "GB/s");
   }
   for (const Subject& subject : kSubjects) {
-    const Row row = subject.task == Task::decode
-                        ? measure_decode(weights, subject, pairs, dense.get())
-                        : measure_encode(subject, pairs, dense.get());
+    const Row row = measure(weights, subject, pairs, dense.get());
     if (json) {
       rows.push_back(to_json(row));
     } else {

@@ -1,14 +1,16 @@
 """Runs every benchmark, prints the ratios with their bounds, and writes docs/benchmarks.md.
 
-    python3 bench/run.py BUILD [--work FOLDER]
+    python3 bench/run.py BUILD --python PYTHON [--work FOLDER]
 
-BUILD holds the programs. FOLDER (the build folder by default) gets 6 GB of temporary files.
+BUILD holds the programs, PYTHON has the package, PyTorch and Transformers. FOLDER (the build folder by default) gets
+6 GB of temporary files.
 """
 
 import argparse
 import json
 import os
 import platform
+import shutil
 import subprocess
 from pathlib import Path
 
@@ -118,11 +120,38 @@ def file_tables(build: Path, folder: Path) -> str:
     )
 
 
+def package_table(build: Path, folder: Path, python: Path) -> str:
+    print("the Python package", flush=True)
+    layer = folder / "package-layer"
+    shutil.rmtree(layer, ignore_errors=True)
+    sample = [str(build / "mxferry"), "sample", str(layer), "--preset", "20b-layer", "--quiet"]
+    subprocess.run(sample, check=True)
+    try:
+        result = subprocess.run(
+            [str(python), str(ROOT / "bench" / "package.py"), str(layer)],
+            check=True,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+    finally:
+        shutil.rmtree(layer)
+    rows = []
+    for row in json.loads(result.stdout):
+        more = row["unit"] == "x"
+        good = row["value"] >= row["bound"] if more else row["value"] <= row["bound"]
+        value = f"{row['value']:.1f} {row['unit']}"
+        bound = f"at {'least' if more else 'most'} {row['bound']:.0f}"
+        print(f"  {row['what']}: {value} ({bound}; {row['note']})", flush=True)
+        rows.append([row["what"], value, bound, "yes" if good else "NO", row["note"]])
+    return table(["what", "measured", "bound", "reached", "medians"], rows)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawTextHelpFormatter
     )
     parser.add_argument("build", type=Path)
+    parser.add_argument("--python", type=Path, required=True)
     parser.add_argument("--work", type=Path)
     arguments = parser.parse_args()
     folder = arguments.work or arguments.build
@@ -133,12 +162,15 @@ def main() -> None:
     print(described, flush=True)
     kernels = kernel_table(arguments.build)
     conversions = file_tables(arguments.build, folder)
+    package = package_table(arguments.build, folder, arguments.python)
     PAGE.write_text(
         f"{HEAD}\nMachine: {described}.\n\n## Kernels\n\nOne gate_up tensor of gpt-oss-20b's geometry in memory: "
         "decoding as a share of the bandwidth of non-temporal stores of as many bytes with as many threads, encoding as "
-        f"a share of that of reading.\n\n{kernels}\n## Commands\n\nOne true-sized layer of gpt-oss-20b, `cp "
+        "a share of that of reading. The first rows decode nothing: they read as many bytes as a decode does while they "
+        f"store, which is the most that a kernel can reach.\n\n{kernels}\n## Commands\n\nOne true-sized layer of gpt-oss-20b, `cp "
         "--reflink=never` and `cat` of the same files beside it (`cp` followed by `sync` of them where the conversion "
-        f"syncs).\n\n{conversions}"
+        f"syncs).\n\n{conversions}\n## The Python package\n\nThe same layer, Transformers, PyTorch and the package in one "
+        f"process on as many threads; an x is how many times as fast.\n\n{package}"
     )
     print(f"wrote {PAGE.relative_to(ROOT)}")
 
