@@ -228,7 +228,10 @@ class Encoder {
   bool transposed() const { return dense_.order == Order::transposed; }
 
   Band band_at(std::size_t row, std::size_t group) const {
-    const std::size_t most_groups = kPanelGroups / (transposed() ? 24 : 2);
+    // A whole number of bands makes a panel.
+    constexpr std::size_t kTransposedGroups = kPanelGroups / 24;
+    constexpr std::size_t kStraightGroups = kPanelGroups / 2;
+    const std::size_t most_groups = transposed() ? kTransposedGroups : kStraightGroups;
     const std::size_t most_rows = transposed() ? kPanelRows : kEncodeRows;
     return {row, group, std::min(most_rows, dense_.rows - row),
             std::min(most_groups, groups_ - group)};

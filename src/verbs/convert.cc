@@ -52,9 +52,13 @@ void check_options(const ConvertOptions& options) {
   if (options.dense_dtype && !is_dense_float(*options.dense_dtype)) {
     refuse("the dense dtype", "bf16, f16 or f32", std::string(name(*options.dense_dtype)));
   }
-  if (!options.reference.empty() && options.dtype != Codec::mxfp4) {
-    refuse("--reference is for weights that are quantized", "--dtype mxfp4",
+  const auto refuse_without_quantizing = [&](const std::string& option) {
+    refuse(option + " is for weights that are quantized", "--dtype mxfp4",
            options.dtype ? std::string(name(*options.dtype)) : "none");
+  };
+  if (options.dtype != Codec::mxfp4) {
+    if (!options.reference.empty()) refuse_without_quantizing("--reference");
+    if (options.quant_mode != QuantMode::gptoss) refuse_without_quantizing("--quant-mode");
   }
 }
 

@@ -143,6 +143,10 @@ class Quantize(CommandTest):
         )
         self.convert("packed", "q", "--to", "hf", "--reference", "packed", code=USAGE)
 
+    def test_a_mode_is_refused_where_nothing_is_quantized(self):
+        self.sample("packed")
+        self.convert("packed", "q", "--to", "hf", "--quant-mode", "best", code=USAGE)
+
     def test_a_part_can_be_quantized_and_proved(self):
         self.sample("packed")
         self.convert("packed", "dense", "--to", "hf")
