@@ -60,7 +60,7 @@ const char* denominator_of(const Subject& subject) {
 
 // A bound of 0 is none.
 constexpr std::array kSubjects = {
-    // No decoding: what the memory allows a kernel that does nothing but read and store.
+    // No decoding: a plain loop that reads as much and stores as much.
     Subject{"packed bytes read, BF16 stored", Task::move, DType::BF16, Order::rows, 1, 0, 0},
     Subject{"packed bytes read, BF16 stored", Task::move, DType::BF16, Order::rows, 2, 0, 0},
     Subject{"packed bytes read, FP32 stored", Task::move, DType::F32, Order::rows, 2, 0, 0},
@@ -164,14 +164,20 @@ bool is_right(const mxfp4::PackedTensorView& tensor, const Subject& subject, con
 }
 
 // Fills whole lines past the cache; where the processor has no such stores, with its best others.
+// A fence must follow.
 void store_past_cache(std::byte* out, std::size_t size) {
 #if defined(__SSE2__)
   const __m128i value = _mm_set1_epi8(1);
   auto* vectors = reinterpret_cast<__m128i*>(out);
   for (std::size_t i = 0; i < size / sizeof value; ++i) _mm_stream_si128(vectors + i, value);
-  _mm_sfence();
 #else
   std::memset(out, 1, size);
+#endif
+}
+
+void fence() {
+#if defined(__SSE2__)
+  _mm_sfence();
 #endif
 }
 
@@ -180,6 +186,7 @@ void store_past_cache(std::byte* out, std::size_t size, int threads) {
   const std::size_t part = size / static_cast<std::size_t>(threads);
   run_workers(threads, {}, [&](int worker, std::stop_token) {
     store_past_cache(out + static_cast<std::size_t>(worker) * part, part);
+    fence();
   });
 }
 
@@ -203,7 +210,7 @@ void read_all(const std::byte* in, std::size_t size, int threads) {
 void read_and_store(const std::byte* in, std::size_t in_size, std::byte* out, std::size_t size,
                     int threads) {
   static std::atomic<std::uint64_t> sum;
-  constexpr std::size_t kStored = 16384;  // at a time
+  constexpr std::size_t kStored = 4096;  // at a time
   const std::size_t pieces = size / kStored;
   const std::size_t read = in_size / pieces / sizeof(std::uint64_t) * sizeof(std::uint64_t);
   run_workers(threads, {}, [&](int worker, std::stop_token) {
@@ -211,10 +218,13 @@ void read_and_store(const std::byte* in, std::size_t in_size, std::byte* out, st
         static_cast<std::size_t>(worker) * pieces / static_cast<std::size_t>(threads);
     const auto end =
         static_cast<std::size_t>(worker + 1) * pieces / static_cast<std::size_t>(threads);
+    std::uint64_t mine = 0;
     for (std::size_t piece = first; piece < end; ++piece) {
-      sum += sum_of_words(in + piece * read, read);
+      mine += sum_of_words(in + piece * read, read);
       store_past_cache(out + piece * kStored, kStored);
     }
+    fence();
+    sum += mine;
   });
 }
 

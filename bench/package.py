@@ -32,13 +32,15 @@ def seconds(function) -> tuple[float, object]:
 
 
 def compare(functions: dict, pairs: int = PAIRS) -> dict[str, float]:
-    """Median seconds of each, run one after another, again and again."""
+    """Median seconds of each, run one after another, again and again.
+
+    Each right after an unmeasured run of its own: a virtual machine hands memory that lies free for a while back to
+    its host, and the next one to touch it waits for the host.
+    """
     times: dict[str, list[float]] = {name: [] for name in functions}
-    for function in functions.values():
-        function()
     for _ in range(pairs):
         for name, function in functions.items():
-            gc.collect()
+            function()
             times[name].append(seconds(function)[0])
     return {name: statistics.median(all_times) for name, all_times in times.items()}
 

@@ -166,8 +166,8 @@ def main() -> None:
     PAGE.write_text(
         f"{HEAD}\nMachine: {described}.\n\n## Kernels\n\nOne gate_up tensor of gpt-oss-20b's geometry in memory: "
         "decoding as a share of the bandwidth of non-temporal stores of as many bytes with as many threads, encoding as "
-        "a share of that of reading. The first rows decode nothing: they read as many bytes as a decode does while they "
-        f"store, which is the most that a kernel can reach.\n\n{kernels}\n## Commands\n\nOne true-sized layer of gpt-oss-20b, `cp "
+        "a share of that of reading. The first rows decode nothing: a plain loop reads as many bytes as a decode does while "
+        f"it stores as many.\n\n{kernels}\n## Commands\n\nOne true-sized layer of gpt-oss-20b, `cp "
         "--reflink=never` and `cat` of the same files beside it (`cp` followed by `sync` of them where the conversion "
         f"syncs).\n\n{conversions}\n## The Python package\n\nThe same layer, Transformers, PyTorch and the package in one "
         f"process on as many threads; an x is how many times as fast.\n\n{package}"
