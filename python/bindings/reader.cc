@@ -46,6 +46,7 @@ Region to_region(const RegionTuple& tuple) {
 std::uint64_t read(const CheckpointReader& reader, const std::vector<RegionTuple>& tuples,
                    int threads, const nb::object& progress) {
   std::vector<Region> regions;
+  regions.reserve(tuples.size());
   for (const RegionTuple& tuple : tuples) regions.push_back(to_region(tuple));
   std::uint64_t bytes = 0;
   run_long(progress, [&](const LongRun& run) {

@@ -157,9 +157,8 @@ TEST_F(CheckpointReaderTest, RefusesWhatCannotBeRead) {
 }
 
 TEST_F(CheckpointReaderTest, DoesNotQuantize) {
-  const ReaderOptions options{.source = sample(Layout::hf, Codec::bf16),
-                              .layout = Layout::hf,
-                              .dtype = Codec::mxfp4};
+  const ReaderOptions options{
+      .source = sample(Layout::hf, Codec::bf16), .layout = Layout::hf, .dtype = Codec::mxfp4};
   EXPECT_ERROR(ErrorCode::unsupported, CheckpointReader(options));
 }
 
