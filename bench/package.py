@@ -3,7 +3,7 @@
     python package.py CHECKPOINT
 
 CHECKPOINT is a true-sized layer of gpt-oss-20b in MXFP4. Prints rows as JSON: what, value, unit, bound (at least
-where the unit is "x", at most elsewhere), note. Every result is compared before its row is printed.
+where the unit is "x", at most elsewhere), note. Results are compared with those of Transformers.
 """
 
 import gc
@@ -113,6 +113,9 @@ def from_hf_row(files: list[Path]) -> dict:
     adapter = mxferry.GPTOSSStateDictAdapter(None, None, SimpleNamespace(attn="flex"))
     result = sum(2 * t.nbytes * 2 for n, t in state_dict.items() if n.endswith("_blocks"))
     above = peak_above(lambda: adapter.from_hf(state_dict)) - result
+    packed = load_all(files)
+    expected = convert_moe_packed_tensors(packed[f"{NAME}_blocks"], packed[f"{NAME}_scales"])
+    assert state_dict["model.layers.0.mlp.experts.gate_and_up_projs"].equal(expected)
     bound = (pair + (64 << 20)) / 1e6
     return {
         "what": "from_hf of one layer, peak above its input and its result",

@@ -33,6 +33,7 @@ CLI::Option* add_name_option(CLI::App& command, const std::string& flags, T& val
     const auto parsed = parse(text);
     if (!parsed)
       throw CLI::ValidationError(flags, "must be one of " + names + ", not '" + text + "'");
+    // In two steps: T may be optional itself.
     const auto& choice = *parsed;
     value = choice;
   };

@@ -161,7 +161,7 @@ class Checkpoint(Mapping[str, Any]):
             return _core.empty(count * element.itemsize, True).view(element).view(shape)
         import numpy as np
 
-        element = np.dtype(_NUMPY[dtype])
+        element = np.dtype(_known(dtype, _NUMPY))
         return _core.empty(count * element.itemsize, False).view(element).reshape(shape)
 
 
@@ -233,7 +233,14 @@ def torch_dtype(name: str) -> Any:
     """PyTorch's dtype for one of safetensors' names."""
     import torch
 
-    return getattr(torch, _TORCH[name])
+    return getattr(torch, _known(name, _TORCH))
+
+
+def _known(dtype: str, names: dict[str, str]) -> str:
+    if dtype in names:
+        return names[dtype]
+    text = f"neither numpy nor PyTorch has a dtype for {dtype}"
+    raise Error(text, "unsupported", "source", found=dtype)
 
 
 def _framework(name: str | None) -> str:

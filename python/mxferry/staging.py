@@ -6,7 +6,7 @@ Packed weights travel packed and are decoded where they are wanted.
 from typing import Any
 
 from .checkpoint import Checkpoint, torch_dtype
-from .tensors import BLOCK_SIZE, dequantize_on_device
+from .tensors import BLOCK_SIZE, dequantize_local
 
 # Of what is on its way at once.
 _STAGED_BYTES = 256 << 20
@@ -53,7 +53,7 @@ def _fill_packed(packed: Checkpoint, names: tuple[str, str], begin: list[int], m
         place = [begin[0], begin[2], group, 0][: len(extent)]
         packed.read([(part.index, place, part.get_dtype(), staged)])
         parts.append(staged.to(memory.device, non_blocking=True))
-    dense = dequantize_on_device(parts[0], parts[1], memory.dtype)
+    dense = dequantize_local(parts[0], parts[1], memory.dtype)
     skipped = begin[1] - group * BLOCK_SIZE
     memory.copy_(dense[:, skipped : skipped + inputs])
 

@@ -14,14 +14,11 @@
 #include "base/parallel.h"
 #include "dense/compare.h"
 #include "flow/progress.h"
+#include "flow/sizes.h"
 #include "mxferry/mxfp4.h"
 
 namespace mxferry {
 namespace {
-
-std::size_t to_size(std::int64_t value) noexcept {
-  return static_cast<std::size_t>(value);
-}
 
 bool has_blocks(const Comparison& c) noexcept {
   return c.a.packed || c.b.packed;

@@ -10,18 +10,12 @@
 #include "dense/convert.h"
 #include "flow/progress.h"
 #include "flow/region_tiles.h"
+#include "flow/sizes.h"
 #include "mxferry/mxfp4.h"
 #include "mxfp4/decode.h"
 
 namespace mxferry {
 namespace {
-
-std::size_t to_size(std::int64_t value) noexcept {
-  return static_cast<std::size_t>(value);
-}
-std::size_t element_bytes(DType dtype) noexcept {
-  return to_size(bits(dtype) / 8);
-}
 
 // One worker's buffers.
 struct Buffers {

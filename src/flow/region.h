@@ -14,10 +14,11 @@
 
 namespace mxferry {
 
-// A box of the tensor that a recipe fills, which it fills alone, and the memory that it goes to.
+// A box of what a recipe fills, and the memory that it goes to.
 struct RegionRead {
-  const Recipe* recipe = nullptr;  // any but `encode`; its target_offset is 0
-  // The tensor's shape. Of `decode` and `transpose` it is [experts, in, out] or [experts, out, in].
+  const Recipe* recipe = nullptr;  // any but `encode`
+  // Of what the recipe fills: a tensor, or its rows of a fused one. Of `decode` and `transpose` it
+  // is [experts, in, out] or [experts, out, in].
   Shape shape;
   Shape begin, extent;
   std::byte* data = nullptr;

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "flow/sizes.h"
 #include "mxferry/mxfp4.h"
 
 namespace mxferry {
@@ -9,14 +10,6 @@ namespace {
 
 // Rows of weights that fill whole cache lines in any dtype.
 constexpr std::int64_t kRowUnit = 128;
-
-std::int64_t element_bytes(DType dtype) noexcept {
-  return bits(dtype) / 8;
-}
-
-std::int64_t divide_up(std::int64_t a, std::int64_t b) noexcept {
-  return (a + b - 1) / b;
-}
 
 // Bytes that the buffer holds of each line that is read.
 std::int64_t buffered(std::int64_t bytes, std::int64_t stride) noexcept {
@@ -74,7 +67,7 @@ RegionTiles::RegionTiles(const RegionRead& region, std::int64_t tile_bytes) : re
 }
 
 void RegionTiles::cut(std::int64_t tile_bytes) noexcept {
-  const std::int64_t from = element_bytes(region_->from);
+  const std::int64_t from = element_size(region_->from);
   const auto rows_within = [tile_bytes](std::int64_t row_bytes) {
     const std::int64_t rows = std::max<std::int64_t>(1, tile_bytes / row_bytes);
     return rows < kRowUnit ? rows : rows / kRowUnit * kRowUnit;
@@ -122,8 +115,8 @@ RegionTile RegionTiles::tile(std::int64_t index) const noexcept {
 
 RegionBufferSizes RegionTiles::buffer_sizes() const noexcept {
   if (count() == 0) return {};
-  const std::int64_t from = element_bytes(region_->from);
-  const std::int64_t to = element_bytes(region_->to);
+  const std::int64_t from = element_size(region_->from);
+  const std::int64_t to = element_size(region_->to);
   std::int64_t stored = 0;
   std::int64_t spare = 0;
   if (decodes(*region_)) {

@@ -3,18 +3,11 @@
 #include <cmath>
 
 #include "dense/convert.h"
+#include "flow/sizes.h"
 #include "mxferry/mxfp4.h"
 
 namespace mxferry {
 namespace {
-
-std::size_t to_size(std::int64_t value) noexcept {
-  return static_cast<std::size_t>(value);
-}
-
-std::size_t element_bytes(DType dtype) noexcept {
-  return to_size(bits(dtype) / 8);
-}
 
 // 6 * 2^(scale - 127).
 float largest_of(std::uint8_t scale) noexcept {

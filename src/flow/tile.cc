@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "flow/sizes.h"
 #include "mxferry/mxfp4.h"
 
 namespace mxferry {
@@ -10,14 +11,6 @@ namespace {
 // Kernels work on 32 rows at a time.
 constexpr std::int64_t kRowAlignment = 32;
 constexpr std::int64_t kCopyBytes = std::int64_t{1} << 20;
-
-std::int64_t element_bytes(DType dtype) noexcept {
-  return bits(dtype) / 8;
-}
-
-std::int64_t divide_up(std::int64_t a, std::int64_t b) noexcept {
-  return (a + b - 1) / b;
-}
 
 // The stored source matrix of a transpose.
 std::int64_t stored_rows(const Recipe& recipe) noexcept {
@@ -39,7 +32,7 @@ bool is_transposed(const Recipe& recipe) noexcept {
   return (packs(recipe) ? recipe.source_order : recipe.target_order) == AxisOrder::in_out;
 }
 std::int64_t dense_element_bytes(const Recipe& recipe) noexcept {
-  return element_bytes(packs(recipe) ? recipe.from : recipe.to);
+  return element_size(packs(recipe) ? recipe.from : recipe.to);
 }
 
 // Bytes of what a tile holds whole per unit of the dimension that is cut: of the packed side, or of
@@ -50,7 +43,7 @@ std::int64_t whole_unit(const Recipe& recipe) noexcept {
     case Operation::encode:
       return recipe.columns / kBlockSize * (kBlockBytes + 1);
     case Operation::transpose:
-      return stored_columns(recipe) * element_bytes(recipe.from);
+      return stored_columns(recipe) * element_size(recipe.from);
     default:
       return 1;
   }
@@ -66,7 +59,7 @@ std::int64_t tile_step(const Recipe& recipe, const TileLimits& limits,
                        std::int64_t extent) noexcept {
   if (recipe.operation == Operation::copy) return kCopyBytes;
   if (recipe.operation == Operation::cast) {
-    return kCopyBytes / std::max(element_bytes(recipe.from), element_bytes(recipe.to));
+    return kCopyBytes / std::max(element_size(recipe.from), element_size(recipe.to));
   }
   std::int64_t step = static_cast<std::int64_t>(limits.source_bytes) /
                       std::max<std::int64_t>(1, whole_unit(recipe));
@@ -101,11 +94,11 @@ std::uint64_t target_bytes(const Recipe& recipe, const Tile& tile) noexcept {
     case Operation::copy:
       return static_cast<std::uint64_t>(extent);
     case Operation::cast:
-      return static_cast<std::uint64_t>(extent * element_bytes(recipe.to));
+      return static_cast<std::uint64_t>(extent * element_size(recipe.to));
     case Operation::transpose:
-      return static_cast<std::uint64_t>(extent * stored_columns(recipe) * element_bytes(recipe.to));
+      return static_cast<std::uint64_t>(extent * stored_columns(recipe) * element_size(recipe.to));
     case Operation::decode:
-      return static_cast<std::uint64_t>(extent * recipe.columns * element_bytes(recipe.to));
+      return static_cast<std::uint64_t>(extent * recipe.columns * element_size(recipe.to));
     case Operation::encode:
       return static_cast<std::uint64_t>(extent * whole_unit(recipe));
   }
@@ -157,14 +150,14 @@ ScratchSizes scratch_sizes(const Recipe& recipe, const TileLimits& limits) noexc
     return std::max(chunk_elements(recipe, limits, extent),
                     chunk_elements(recipe, limits, last.end - last.begin));
   };
-  const std::int64_t to = element_bytes(recipe.to);
+  const std::int64_t to = element_size(recipe.to);
   ScratchSizes sizes;
   switch (recipe.operation) {
     case Operation::copy:
       sizes.source = static_cast<std::size_t>(extent);
       break;
     case Operation::cast:
-      sizes.source = static_cast<std::size_t>(extent * element_bytes(recipe.from));
+      sizes.source = static_cast<std::size_t>(extent * element_size(recipe.from));
       sizes.target = static_cast<std::size_t>(extent * to);
       break;
     case Operation::transpose:

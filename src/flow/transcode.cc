@@ -6,6 +6,7 @@
 
 #include "base/memory.h"
 #include "dense/convert.h"
+#include "flow/sizes.h"
 #include "mxferry/error.h"
 #include "mxferry/mxfp4.h"
 #include "mxfp4/decode.h"
@@ -13,13 +14,6 @@
 
 namespace mxferry {
 namespace {
-
-std::size_t to_size(std::int64_t value) noexcept {
-  return static_cast<std::size_t>(value);
-}
-std::size_t element_bytes(DType dtype) noexcept {
-  return to_size(bits(dtype) / 8);
-}
 
 // The conversion of one tile of one recipe.
 class TileJob {

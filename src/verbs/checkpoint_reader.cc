@@ -81,6 +81,24 @@ void check_memory(const ReadableTensor& tensor, const Region& region) {
          region.data == nullptr ? "none" : "another");
 }
 
+// Leaves the rows of the box that the recipe fills, where the tensor is fused. False where there
+// are none.
+bool narrow_to_recipe(RegionRead& read, const StoredTensor& tensor) {
+  const std::uint64_t bytes = target_bytes(*read.recipe);
+  if (bytes == tensor.byte_count) return true;
+  const auto row_bytes = tensor.byte_count / static_cast<std::uint64_t>(tensor.shape[0]);
+  const auto first = static_cast<std::int64_t>(read.recipe->target_offset / row_bytes);
+  const auto rows = static_cast<std::int64_t>(bytes / row_bytes);
+  const std::int64_t begin = std::max(read.begin[0], first);
+  const std::int64_t end = std::min(read.begin[0] + read.extent[0], first + rows);
+  if (begin >= end) return false;
+  read.data += (begin - read.begin[0]) * read.strides[0] * (bits(read.to) / 8);
+  read.shape[0] = rows;
+  read.begin[0] = begin - first;
+  read.extent[0] = end - begin;
+  return true;
+}
+
 }  // namespace
 
 struct CheckpointReader::State {
@@ -128,22 +146,7 @@ void CheckpointReader::State::add_reads(const Region& region,
                     .from = recipe.from,
                     .to = region.dtype};
     if (recipe.operation == Operation::copy) read.from = tensor.dtype;
-    const std::uint64_t bytes = target_bytes(recipe);
-    if (bytes != plan.target[region.tensor].byte_count) {
-      // Some rows of a fused tensor.
-      const auto row_bytes =
-          plan.target[region.tensor].byte_count / static_cast<std::uint64_t>(tensor.shape[0]);
-      const auto first = static_cast<std::int64_t>(recipe.target_offset / row_bytes);
-      const auto rows = static_cast<std::int64_t>(bytes / row_bytes);
-      const std::int64_t begin = std::max(region.begin[0], first);
-      const std::int64_t end = std::min(region.begin[0] + region.extent[0], first + rows);
-      if (begin >= end) continue;
-      read.shape[0] = rows;
-      read.begin[0] = begin - first;
-      read.extent[0] = end - begin;
-      read.data += (begin - region.begin[0]) * strides[0] * (bits(region.dtype) / 8);
-    }
-    reads.push_back(std::move(read));
+    if (narrow_to_recipe(read, plan.target[region.tensor])) reads.push_back(std::move(read));
   }
 }
 

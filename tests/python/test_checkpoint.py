@@ -5,6 +5,7 @@ import importlib.util
 import mxferry
 import numpy as np
 import pytest
+from mxferry.checkpoint import torch_dtype
 
 HAS_TORCH = importlib.util.find_spec("torch") is not None
 GATE_UP = "model.layers.1.mlp.experts.gate_and_up_projs"
@@ -150,6 +151,8 @@ def test_tensors_of_unknown_name_and_any_dtype(model):
     for p in model.glob("*.safetensors"):
         p.unlink()
     save_file(tensors | extra, model / "model.safetensors")
+    with pytest.raises(mxferry.Error, match="F4"):
+        torch_dtype("F4")
     checkpoint = mxferry.open_checkpoint(model)
     for name, tensor in extra.items():
         got = checkpoint[name]

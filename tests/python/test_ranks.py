@@ -36,7 +36,9 @@ def torchrun(world_size, folder, *modules, **variables):
 
 @pytest.mark.parametrize("world_size", [2, 3, 4, 6])
 def test_ranks_decode_their_parts(world_size, folder):
-    modules = ["ranks_checkpoint"] if world_size == 6 else ["ranks_placements", "ranks_checkpoint"]
+    modules = ["ranks_checkpoint", "ranks_load"]
+    if world_size < 6:
+        modules.append("ranks_placements")
     torchrun(world_size, folder, *modules)
 
 

@@ -1,11 +1,6 @@
-"""What each process of test_load_ranks.py does: torchrun load_ranks.py CHECKPOINT.
-
-Fills DTensors of every mesh and placement below, and compares with slices of the whole.
-"""
+"""What each rank runs: load_into on DTensors of many meshes, against slices of the whole."""
 
 import itertools
-import os
-import sys
 
 import mxferry
 import torch
@@ -71,9 +66,8 @@ def check_fsdp(path, whole):
     assert module.lm_head.weight.full_tensor().equal(whole["lm_head.weight"].float())
 
 
-def main(path):
-    dist.init_process_group("gloo")
-    torch.set_num_threads(1)
+def check(folder):
+    path = folder / "packed"
     world_size = dist.get_world_size()
     checkpoint = mxferry.open_checkpoint(path)
     whole = {name: checkpoint[name] for name in NAMES}
@@ -81,12 +75,3 @@ def main(path):
         check_placements(path, whole, init_device_mesh("cpu", sizes, mesh_dim_names=names), sizes)
     check_bytes(path, world_size)
     check_fsdp(path, whole)
-    dist.barrier()
-    dist.destroy_process_group()
-    # As in ranks.py: not through the end of the interpreter, where gloo may abort.
-    os._exit(0)
-
-
-if __name__ == "__main__":
-    os.environ["TORCH_LOGS"] = "-all"
-    main(sys.argv[1])
