@@ -16,6 +16,7 @@ struct Chosen {
 };
 
 void add_convert_command(CLI::App& app, Chosen& chosen);
+void add_finish_command(CLI::App& app, Chosen& chosen);
 void add_inspect_command(CLI::App& app, Chosen& chosen);
 void add_sample_command(CLI::App& app, Chosen& chosen);
 void add_verify_command(CLI::App& app, Chosen& chosen);

@@ -69,6 +69,7 @@ int main(int argc, char** argv) {
                        fmt::format("mxferry {} ({})", MXFERRY_VERSION, active_target()));
   app.require_subcommand(1);
   add_convert_command(app, chosen);
+  add_finish_command(app, chosen);
   add_inspect_command(app, chosen);
   add_sample_command(app, chosen);
   add_verify_command(app, chosen);

@@ -23,6 +23,14 @@ struct ConvertProgress {
   std::uint64_t bytes_total = 0;
 };
 
+// Which of several processes this is that do a conversion together, on one machine or many that see
+// the same folders. Each does its part, whenever it likes; then finish_conversion() of one of them
+// makes a checkpoint of all.
+struct Part {
+  int rank = 0;   // 0 .. world - 1
+  int world = 1;  // 1: convert() does everything
+};
+
 // What `mxferry convert` takes; the defaults are its defaults.
 struct ConvertOptions {
   std::string
@@ -53,6 +61,10 @@ struct ConvertOptions {
               // quantize infinite weights to the largest number; NaN is refused all the same
   bool verify = false;  // read everything back and compare it with the conversion, done again
   bool force = false;   // replace a checkpoint that is at the destination
+  // Go on with a conversion that was begun at the destination with the same options, whose finished
+  // files stay; begin it where there is none; do nothing where it is done.
+  bool resume = false;
+  Part part = {};
   std::function<void(const ConvertProgress&)>
       progress;  // from any thread, never two calls at once; must not throw
   std::stop_token
@@ -84,6 +96,9 @@ struct ConvertPlan {
   std::uint64_t disk_needed = 0;  // bytes
   std::uint64_t disk_free = 0;    // bytes where the destination is or will be
   bool destination_exists = false;
+  Part part = {};
+  std::uint64_t part_bytes_in = 0;  // of bytes_in and bytes_out, what is this part's
+  std::uint64_t part_bytes_out = 0;
 };
 
 // What quantizing made of one parameter.
@@ -101,6 +116,9 @@ struct ConvertReport {
       0;  // values rounded below the target dtype's normal range; only to F16 and from F32
   std::uint64_t flushed = 0;  // of these, nonzero values that became 0
   std::vector<QuantizedTensor> quantized;
+  std::size_t resumed_shards = 0;  // were there already, finished by an earlier run
+  bool was_complete = false;  // there was nothing left to do; with `resume` only
+  bool finished = true;   // the destination is a checkpoint; not yet where there are other parts
   bool verified = false;  // every byte was read back and is what this conversion defines
   // With `verify`, where the target cannot hold every value: how it differs from the source.
   std::optional<Difference> loss;
@@ -110,10 +128,25 @@ struct ConvertReport {
 // ask for and is impossible (invalid_argument, unsupported, name_collision, not_enough_memory).
 ConvertPlan plan_conversion(const ConvertOptions& options);
 
-// Converts. The destination's files have their final names only when they are complete and synced,
-// the index is written last; on any error the files written are removed again. Throws what
-// plan_conversion() throws, destination_exists, not_enough_disk, nonfinite_block, overflow,
-// nonfinite_weight, io_error, verification_failed, cancelled.
+// Converts, or does its part of a conversion. The destination's files have their final names only
+// when they are complete and synced, the index is written last. After an error or a stop the files
+// that are finished stay, so that the conversion can be resumed; without any, and without other
+// parts, everything that was written is removed. Throws what plan_conversion() throws,
+// destination_exists, destination_in_use, conversion_changed, not_enough_disk, nonfinite_block,
+// overflow, nonfinite_weight, io_error, verification_failed, cancelled.
 ConvertReport convert(const ConvertOptions& options);
+
+struct FinishReport {
+  int parts = 0;  // 0: it was finished before
+  std::size_t files = 0;
+  std::uint64_t bytes = 0;  // of the weight files
+};
+
+// Makes a checkpoint of what all parts of a conversion have written to a folder: checks that each is
+// done and every file whole, gives those that several parts wrote their names, and writes the index
+// last. Does nothing where that is done. Throws Error: not_a_checkpoint (nothing was begun there),
+// unfinished_conversion (which parts are not done), destination_in_use, io_error, and what a file
+// that is not whole gives.
+FinishReport finish_conversion(const std::filesystem::path& destination);
 
 }  // namespace mxferry

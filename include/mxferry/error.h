@@ -13,6 +13,8 @@ enum class ErrorCode {
   // The caller asked for something that cannot be done.
   invalid_argument,
   destination_exists,
+  destination_in_use,  // by another process
+  conversion_changed,  // what is to be resumed is not what was begun
   unsupported,
   // A safetensors file breaks a rule of the format.
   header_too_small,
@@ -30,6 +32,7 @@ enum class ErrorCode {
   not_a_checkpoint,
   git_lfs_pointer,
   incomplete_download,
+  unfinished_conversion,
   lora_adapter,
   invalid_index,
   invalid_config,

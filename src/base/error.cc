@@ -27,6 +27,8 @@ ErrorCategory category(ErrorCode code) noexcept {
   switch (code) {
     case ErrorCode::invalid_argument:
     case ErrorCode::destination_exists:
+    case ErrorCode::destination_in_use:
+    case ErrorCode::conversion_changed:
     case ErrorCode::unsupported:
       return ErrorCategory::usage;
     case ErrorCode::io_error:
@@ -49,6 +51,8 @@ const char* name(ErrorCode code) noexcept {
     return #value
     MXFERRY_CASE(invalid_argument);
     MXFERRY_CASE(destination_exists);
+    MXFERRY_CASE(destination_in_use);
+    MXFERRY_CASE(conversion_changed);
     MXFERRY_CASE(unsupported);
     MXFERRY_CASE(header_too_small);
     MXFERRY_CASE(header_too_large);
@@ -64,6 +68,7 @@ const char* name(ErrorCode code) noexcept {
     MXFERRY_CASE(not_a_checkpoint);
     MXFERRY_CASE(git_lfs_pointer);
     MXFERRY_CASE(incomplete_download);
+    MXFERRY_CASE(unfinished_conversion);
     MXFERRY_CASE(lora_adapter);
     MXFERRY_CASE(invalid_index);
     MXFERRY_CASE(invalid_config);

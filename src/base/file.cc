@@ -1,14 +1,17 @@
 #include "base/file.h"
 
 #include <fcntl.h>
+#include <sys/file.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
 #include <algorithm>
 #include <cerrno>
+#include <chrono>
 #include <cstring>
 #include <string>
 #include <system_error>
+#include <thread>
 #include <utility>
 
 #include "mxferry/error.h"
@@ -20,6 +23,12 @@ namespace {
   throw Error(ErrorCode::io_error, {.problem = std::string("cannot ") + operation + ": " +
                                                std::generic_category().message(error),
                                     .file = path});
+}
+
+struct stat stat_of(int descriptor, const std::filesystem::path& path) {
+  struct stat status{};
+  if (::fstat(descriptor, &status) != 0) fail(path, "stat", errno);
+  return status;
 }
 
 void refuse_irregular(const std::filesystem::path& path, const struct stat& status) {
@@ -34,6 +43,19 @@ int open_retrying(const std::filesystem::path& path, int flags) {
     descriptor = ::open(path.c_str(), flags | O_CLOEXEC, 0666);
   } while (descriptor < 0 && errno == EINTR);
   return descriptor;
+}
+
+// False where another process has the lock.
+bool lock(int descriptor) noexcept {
+  return ::flock(descriptor, LOCK_EX | LOCK_NB) == 0 || errno != EWOULDBLOCK;
+}
+
+// Whether the open file is still the one of that name, which its last owner may have removed.
+bool is_at(int descriptor, const std::filesystem::path& path) noexcept {
+  struct stat open{};
+  struct stat named{};
+  return ::fstat(descriptor, &open) == 0 && ::stat(path.c_str(), &named) == 0 &&
+         open.st_ino == named.st_ino && open.st_dev == named.st_dev;
 }
 
 // The largest transfer that Linux takes in one call is just under 2 GiB.
@@ -53,8 +75,7 @@ File File::open_for_reading(const std::filesystem::path& path) {
   const int descriptor = open_retrying(path, O_RDONLY | O_NONBLOCK | O_NOCTTY);
   if (descriptor < 0) fail(path, "open", errno);
   File file(descriptor, path);
-  if (::fstat(descriptor, &status) != 0) fail(path, "stat", errno);
-  refuse_irregular(path, status);
+  refuse_irregular(path, stat_of(descriptor, path));
   return file;
 }
 
@@ -62,6 +83,31 @@ File File::create(const std::filesystem::path& path) {
   const int descriptor = open_retrying(path, O_RDWR | O_CREAT | O_TRUNC);
   if (descriptor < 0) fail(path, "create", errno);
   return {descriptor, path};
+}
+
+File File::create_or_open(const std::filesystem::path& path) {
+  const int descriptor = open_retrying(path, O_RDWR | O_CREAT);
+  if (descriptor < 0) fail(path, "create", errno);
+  return {descriptor, path};
+}
+
+std::optional<File> File::create_or_open_alone(const std::filesystem::path& path) {
+  constexpr std::chrono::milliseconds kWait(20);
+  // Who only asks whether a file is locked has it for a moment.
+  for (int tries = 0; tries < 100; ++tries) {
+    File file = create_or_open(path);
+    if (lock(file.descriptor_) && is_at(file.descriptor_, path)) return file;
+    std::this_thread::sleep_for(kWait);
+  }
+  return std::nullopt;
+}
+
+bool File::is_taken(const std::filesystem::path& path) {
+  const int descriptor = open_retrying(path, O_RDWR);
+  if (descriptor < 0 && errno == ENOENT) return false;
+  if (descriptor < 0) fail(path, "open", errno);
+  const File file(descriptor, path);
+  return !lock(descriptor);
 }
 
 File::File(File&& other) noexcept
@@ -78,9 +124,18 @@ File::~File() {
 }
 
 std::uint64_t File::size() const {
-  struct stat status{};
-  if (::fstat(descriptor_, &status) != 0) fail(path_, "stat", errno);
-  return static_cast<std::uint64_t>(status.st_size);
+  return static_cast<std::uint64_t>(stat_of(descriptor_, path_).st_size);
+}
+
+std::int64_t File::modified() const {
+  constexpr std::int64_t kSecond = 1'000'000'000;
+  const timespec time = stat_of(descriptor_, path_).st_mtim;
+  return time.tv_sec * kSecond + time.tv_nsec;
+}
+
+std::uint64_t File::allocated() const {
+  constexpr std::uint64_t kStatBlock = 512;
+  return static_cast<std::uint64_t>(stat_of(descriptor_, path_).st_blocks) * kStatBlock;
 }
 
 void File::read(std::uint64_t offset, std::span<std::byte> buffer) const {
@@ -124,7 +179,15 @@ void File::preallocate(std::uint64_t size) const {
   } while (result != 0 && errno == EINTR);
   if (result != 0 && errno != EOPNOTSUPP && errno != ENOSYS)
     fail(path_, "reserve disk space", errno);
-  if (::ftruncate(descriptor_, static_cast<off_t>(size)) != 0) fail(path_, "set the size", errno);
+  set_size(size);
+}
+
+void File::set_size(std::uint64_t size) const {
+  int result = 0;
+  do {
+    result = ::ftruncate(descriptor_, static_cast<off_t>(size));
+  } while (result != 0 && errno == EINTR);
+  if (result != 0) fail(path_, "set the size", errno);
 }
 
 void File::start_flush(std::uint64_t offset, std::uint64_t size) const noexcept {
@@ -144,26 +207,35 @@ void File::sync() const {
   if (result != 0) fail(path_, "sync", errno);
 }
 
-namespace {
-
-std::filesystem::path partial(std::filesystem::path path) {
+std::filesystem::path partial_name(std::filesystem::path path) {
   return path += ".partial";
 }
 
-}  // namespace
+void take_final_name(const std::filesystem::path& path, bool sync) {
+  if (::rename(partial_name(path).c_str(), path.c_str()) != 0) fail(path, "rename", errno);
+  if (sync) sync_folder(path.parent_path());
+}
 
-AtomicFile::AtomicFile(std::filesystem::path path, bool sync)
-    : path_(std::move(path)), sync_(sync), file_(File::create(partial(path_))) {}
+AtomicFile::AtomicFile(std::filesystem::path path, bool sync, Writers writers)
+    : path_(std::move(path)),
+      sync_(sync),
+      removes_(writers == Writers::one),
+      file_(removes_ ? File::create(partial_name(path_))
+                     : File::create_or_open(partial_name(path_))) {}
 
 AtomicFile::~AtomicFile() {
-  if (!committed_) ::unlink(file_.path().c_str());
+  if (removes_) ::unlink(file_.path().c_str());
 }
 
 void AtomicFile::commit() {
   if (sync_) file_.sync();
-  if (::rename(file_.path().c_str(), path_.c_str()) != 0) fail(path_, "rename", errno);
-  committed_ = true;
+  take_final_name(path_, false);
+  removes_ = false;
   if (sync_) sync_folder(path_.parent_path());
+}
+
+void AtomicFile::leave() const {
+  if (sync_) file_.sync();
 }
 
 void sync_folder(const std::filesystem::path& folder) {

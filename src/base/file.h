@@ -3,6 +3,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <filesystem>
+#include <optional>
 #include <span>
 #include <string>
 #include <string_view>
@@ -20,6 +21,15 @@ class File {
   static File open_for_reading(const std::filesystem::path& path);
   // Creates, or empties what is there.
   static File create(const std::filesystem::path& path);
+  // Creates, or leaves what is there.
+  static File create_or_open(const std::filesystem::path& path);
+  // As create_or_open(), and nobody else gets the file so until this object, or its process, has
+  // gone. nullopt where somebody has it and does not let go within two seconds. Where the file
+  // system has no locks nobody is kept out.
+  static std::optional<File> create_or_open_alone(const std::filesystem::path& path);
+
+  // Whether somebody has the file by create_or_open_alone(). False where there is none.
+  static bool is_taken(const std::filesystem::path& path);
 
   File(File&& other) noexcept;
   File& operator=(File&& other) noexcept;
@@ -37,6 +47,11 @@ class File {
 
   // Reserves disk space and sets the size, where the file system can; otherwise only sets the size.
   void preallocate(std::uint64_t size) const;
+  void set_size(std::uint64_t size) const;
+  // When its content last changed, in nanoseconds since 1970.
+  std::int64_t modified() const;
+  // Bytes of the disk that the file takes.
+  std::uint64_t allocated() const;
   // Starts writing the range back to the disk and returns at once; only a hint.
   void start_flush(std::uint64_t offset, std::uint64_t size) const noexcept;
   // Returns when data and size are on the disk.
@@ -52,23 +67,35 @@ class File {
   std::filesystem::path path_;
 };
 
+// The name of an unfinished file: NAME.partial.
+std::filesystem::path partial_name(std::filesystem::path path);
+
+// Gives an unfinished file its final name. `sync`: and returns when the name is on the disk.
+void take_final_name(const std::filesystem::path& path, bool sync);
+
 // A file that has its final name only when it is complete: written as NAME.partial beside it, and
 // renamed by commit(). Destroyed before that, it removes the partial file.
 class AtomicFile {
  public:
+  // `shared`: other processes write other parts of it. What is there stays, and nothing is removed
+  // or renamed.
+  enum class Writers { one, shared };
+
   // `sync`: commit() waits for the disk, first for the data, then for the name.
-  AtomicFile(std::filesystem::path path, bool sync);
+  AtomicFile(std::filesystem::path path, bool sync, Writers writers = Writers::one);
   AtomicFile(const AtomicFile&) = delete;
   AtomicFile& operator=(const AtomicFile&) = delete;
   ~AtomicFile();
 
   const File& file() const noexcept { return file_; }
   void commit();
+  // Of a shared file: waits for the disk, where that is wanted.
+  void leave() const;
 
  private:
   std::filesystem::path path_;
   bool sync_;
-  bool committed_ = false;
+  bool removes_;
   File file_;
 };
 

@@ -74,6 +74,7 @@ class FolderReader {
   void warn_of_unlisted_files(const ShardIndex& index);
   void warn_without_index();
   void report_unfinished_downloads(bool knows_all_files);
+  void report_unfinished_conversion();
 
   Folder folder_;
   fs::path resolved_;
@@ -109,6 +110,7 @@ Folder FolderReader::read() && {
     read_all();
   }
   report_unfinished_downloads(index.has_value());
+  report_unfinished_conversion();
   return std::move(folder_);
 }
 
@@ -313,6 +315,18 @@ void FolderReader::warn_without_index() {
                  {.problem = "this is a LoRA adapter beside the model; it is not converted"}),
            name);
   }
+}
+
+void FolderReader::report_unfinished_conversion() {
+  const bool has_journal = std::ranges::any_of(
+      names_, [](const std::string& name) { return name.starts_with(kJournalPrefix); });
+  if (!has_journal || folder_.has_index) return;
+  report(Severity::fatal,
+         Error(ErrorCode::unfinished_conversion,
+               {.problem = "a conversion to this folder is not finished",
+                .advice = "Run it again with --resume; after the last of several parts run "
+                          "`mxferry finish` on the folder"}),
+         "");
 }
 
 // Fatal where the download was of weights that are needed.

@@ -12,6 +12,9 @@
 
 namespace mxferry {
 
+// What the journals of a conversion are called, which are in its destination until it is finished.
+inline constexpr const char* kJournalPrefix = ".mxferry-journal";
+
 // One safetensors file of a checkpoint folder, its header validated.
 struct Shard {
   std::string name;            // as the index spells it, relative to the folder

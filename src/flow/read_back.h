@@ -1,5 +1,6 @@
 #pragma once
 
+#include <optional>
 #include <vector>
 
 #include "base/file.h"
@@ -11,8 +12,9 @@ namespace mxferry {
 // it again proves that the files are its result. Thread-safe.
 class ReadBack : public Sink {
  public:
-  // `files` by StoredTensor::shard. The catalog must outlive this object.
-  ReadBack(const Catalog& catalog, std::vector<File> files)
+  // `files` by StoredTensor::shard, as far as they are written to. The catalog must outlive this
+  // object.
+  ReadBack(const Catalog& catalog, std::vector<std::optional<File>> files)
       : catalog_(catalog), files_(std::move(files)) {}
 
   // Throws Error(verification_failed) with file, tensor and place.
@@ -21,7 +23,7 @@ class ReadBack : public Sink {
 
  private:
   const Catalog& catalog_;
-  std::vector<File> files_;
+  std::vector<std::optional<File>> files_;
 };
 
 }  // namespace mxferry

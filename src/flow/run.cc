@@ -7,13 +7,15 @@
 #include "base/parallel.h"
 #include "flow/progress.h"
 #include "flow/schedule.h"
+#include "flow/share.h"
 
 namespace mxferry {
 
-ScratchSizes scratch_sizes(const std::vector<Recipe>& recipes, const TileLimits& limits) noexcept {
+ScratchSizes scratch_sizes(const std::vector<Recipe>& recipes, const std::vector<RecipePart>& parts,
+                           const TileLimits& limits) noexcept {
   ScratchSizes largest;
-  for (const Recipe& recipe : recipes) {
-    const ScratchSizes sizes = scratch_sizes(recipe, limits);
+  for (const RecipePart& part : parts) {
+    const ScratchSizes sizes = scratch_sizes(recipes[part.recipe], part, limits);
     largest.source = std::max(largest.source, sizes.source);
     largest.middle = std::max(largest.middle, sizes.middle);
     largest.target = std::max(largest.target, sizes.target);
@@ -31,8 +33,9 @@ std::vector<ConversionCounts> run_flow(const std::vector<Recipe>& recipes,
                                        const Catalog& source_catalog, const Catalog& target_catalog,
                                        std::size_t shard_count, const Source& source, Sink& sink,
                                        const FlowOptions& options) {
-  Schedule schedule(recipes, target_catalog, shard_count, options.limits);
-  const ScratchSizes sizes = scratch_sizes(recipes, options.limits);
+  const std::vector<RecipePart> parts = options.parts ? *options.parts : share_of(recipes, 0, 1);
+  Schedule schedule(recipes, parts, target_catalog, shard_count, options.limits);
+  const ScratchSizes sizes = scratch_sizes(recipes, parts, options.limits);
   const Transcoding transcoding{
       source_catalog,     source,           sink, options.limits, options.allow_nonfinite,
       options.quant_mode, options.reference};
@@ -46,16 +49,20 @@ std::vector<ConversionCounts> run_flow(const std::vector<Recipe>& recipes,
       const std::optional<Schedule::Work> work = schedule.next(shard);
       if (!work) return;
       shard = work->shard;
-      const ConversionCounts added = transcode(transcoding, *work->recipe, work->tile, scratch);
+      const Recipe& recipe = recipes[work->recipe];
+      const ConversionCounts added = transcode(transcoding, recipe, work->tile, scratch);
       {
         const std::lock_guard lock(counts_mutex);
-        counts[static_cast<std::size_t>(work->recipe - recipes.data())] += added;
+        counts[work->recipe] += added;
       }
-      progress.add(target_bytes(*work->recipe, work->tile));
+      progress.add(target_bytes(recipe, work->tile));
       for (const std::size_t done : schedule.finish(*work)) sink.finish_shard(done);
     }
   });
-  for (const std::size_t shard : schedule.empty_shards()) sink.finish_shard(shard);
+  if (options.parts) return counts;
+  for (const std::size_t shard : shards_without_data(recipes, target_catalog, shard_count)) {
+    sink.finish_shard(shard);
+  }
   return counts;
 }
 

@@ -2,29 +2,24 @@
 
 #include <algorithm>
 
+#include "flow/share.h"
+
 namespace mxferry {
 
-Schedule::Schedule(const std::vector<Recipe>& recipes, const Catalog& target,
-                   std::size_t shard_count, const TileLimits& limits)
-    : target_(target), limits_(limits), shards_(shard_count) {
-  for (const Recipe& recipe : recipes) {
-    const std::int64_t count = Tiling(recipe, limits_).count();
+Schedule::Schedule(const std::vector<Recipe>& recipes, const std::vector<RecipePart>& parts,
+                   const Catalog& target, std::size_t shard_count, const TileLimits& limits)
+    : recipes_(recipes), target_(target), limits_(limits), shards_(shard_count) {
+  for (const RecipePart& part : parts) {
+    const Recipe& recipe = recipes[part.recipe];
+    const std::int64_t count = Tiling(recipe, part, limits_).count();
     if (count == 0) continue;
     ShardState& shard = shards_[target[recipe.target].shard];
-    shard.recipes.push_back(&recipe);
+    shard.parts.push_back(&part);
     shard.undealt += count;
-    for (const std::size_t written : shards_of(recipe)) shards_[written].unfinished += count;
+    for (const std::size_t written : shards_of(recipe, target)) {
+      shards_[written].unfinished += count;
+    }
   }
-  for (std::size_t i = 0; i < shards_.size(); ++i) {
-    if (shards_[i].unfinished == 0) empty_.push_back(i);
-  }
-}
-
-std::vector<std::size_t> Schedule::shards_of(const Recipe& recipe) const {
-  const std::size_t first = target_[recipe.target].shard;
-  if (recipe.operation != Operation::encode) return {first};
-  const std::size_t second = target_[recipe.target_scales].shard;
-  return first == second ? std::vector{first} : std::vector{first, second};
 }
 
 std::optional<Schedule::Work> Schedule::next(std::optional<std::size_t> previous) {
@@ -42,20 +37,20 @@ Schedule::Work Schedule::deal(std::size_t index) {
   ShardState& shard = shards_[index];
   shard.begun = true;
   --shard.undealt;
-  const Recipe* recipe = shard.recipes[shard.recipe];
-  const Tiling tiling(*recipe, limits_);
+  const RecipePart& part = *shard.parts[shard.part];
+  const Tiling tiling(recipes_[part.recipe], part, limits_);
   const Tile tile = tiling.tile(shard.tile);
   if (++shard.tile == tiling.count()) {
     shard.tile = 0;
-    ++shard.recipe;
+    ++shard.part;
   }
-  return {index, recipe, tile};
+  return {index, part.recipe, tile};
 }
 
 std::vector<std::size_t> Schedule::finish(const Work& work) {
   const std::lock_guard lock(mutex_);
   std::vector<std::size_t> finished;
-  for (const std::size_t shard : shards_of(*work.recipe)) {
+  for (const std::size_t shard : shards_of(recipes_[work.recipe], target_)) {
     if (--shards_[shard].unfinished == 0) finished.push_back(shard);
   }
   return finished;

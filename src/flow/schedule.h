@@ -12,16 +12,16 @@
 
 namespace mxferry {
 
-// Deals tiles to workers, shard by shard. Thread-safe.
+// Deals the tiles of recipes, or of parts of them, to workers, shard by shard. Thread-safe.
 class Schedule {
  public:
   // The arguments must outlive the schedule.
-  Schedule(const std::vector<Recipe>& recipes, const Catalog& target, std::size_t shard_count,
-           const TileLimits& limits);
+  Schedule(const std::vector<Recipe>& recipes, const std::vector<RecipePart>& parts,
+           const Catalog& target, std::size_t shard_count, const TileLimits& limits);
 
   struct Work {
     std::size_t shard = 0;
-    const Recipe* recipe = nullptr;
+    std::size_t recipe = 0;  // index
     Tile tile;
   };
 
@@ -32,28 +32,23 @@ class Schedule {
   // Tells that a dealt tile is done. Returns the shards that it was the last tile of.
   std::vector<std::size_t> finish(const Work& work);
 
-  // Shards that no tile writes to: all their tensors are empty.
-  const std::vector<std::size_t>& empty_shards() const noexcept { return empty_; }
-
  private:
   struct ShardState {
-    std::vector<const Recipe*> recipes;
-    std::size_t recipe = 0;       // the one being dealt
+    std::vector<const RecipePart*> parts;
+    std::size_t part = 0;         // the one being dealt
     std::int64_t tile = 0;        // its next tile
     std::int64_t undealt = 0;     // tiles
     std::int64_t unfinished = 0;  // tiles, those of other shards that write scales to this too
     bool begun = false;
   };
 
-  // The shards that a recipe writes to: an `encode` may have blocks in one and scales in another.
-  std::vector<std::size_t> shards_of(const Recipe& recipe) const;
   Work deal(std::size_t shard);
 
+  const std::vector<Recipe>& recipes_;
   const Catalog& target_;
   TileLimits limits_;
   std::mutex mutex_;
   std::vector<ShardState> shards_;
-  std::vector<std::size_t> empty_;
 };
 
 }  // namespace mxferry

@@ -11,8 +11,13 @@ constexpr std::uint64_t kFlushWindow = std::uint64_t{32} << 20;
 
 }  // namespace
 
-FileSink::FileSink(const Catalog& catalog, std::vector<OutputFile> files, bool sync)
-    : catalog_(catalog), files_(std::move(files)), sync_(sync), shards_(files_.size()) {}
+FileSink::FileSink(const Catalog& catalog, std::vector<OutputFile> files, bool sync,
+                   std::function<void(std::size_t)> on_finished)
+    : catalog_(catalog),
+      files_(std::move(files)),
+      sync_(sync),
+      on_finished_(std::move(on_finished)),
+      shards_(files_.size()) {}
 
 AtomicFile& FileSink::open(std::size_t shard) {
   OpenShard& state = shards_[shard];
@@ -21,7 +26,8 @@ AtomicFile& FileSink::open(std::size_t shard) {
   const std::lock_guard lock(state.opening);
   if (!state.is_open) {
     const OutputFile& output = files_[shard];
-    state.file.emplace(output.path, sync_);
+    state.file.emplace(output.path, sync_,
+                       output.shared ? AtomicFile::Writers::shared : AtomicFile::Writers::one);
     state.file->file().preallocate(output.size);
     state.file->file().write(0, std::as_bytes(std::span(output.header)));
     state.is_open = true;
@@ -31,6 +37,7 @@ AtomicFile& FileSink::open(std::size_t shard) {
 
 void FileSink::write(std::size_t tensor, std::uint64_t offset, std::span<const std::byte> bytes) {
   const StoredTensor& stored = catalog_[tensor];
+  if (files_[stored.shard].finished) return;
   const File& file = open(stored.shard).file();
   file.write(stored.offset + offset, bytes);
   if (!sync_) return;
@@ -43,8 +50,12 @@ void FileSink::write(std::size_t tensor, std::uint64_t offset, std::span<const s
 }
 
 void FileSink::finish_shard(std::size_t shard) {
-  open(shard).commit();
+  const OutputFile& output = files_[shard];
+  if (output.finished) return;
+  AtomicFile& file = open(shard);
+  output.shared ? file.leave() : file.commit();
   shards_[shard].file.reset();
+  if (on_finished_) on_finished_(shard);
 }
 
 }  // namespace mxferry

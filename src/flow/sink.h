@@ -4,6 +4,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <filesystem>
+#include <functional>
 #include <memory>
 #include <mutex>
 #include <optional>
@@ -35,6 +36,10 @@ struct OutputFile {
   std::filesystem::path path;  // its final name
   std::string header;          // the bytes before the data
   std::uint64_t size = 0;      // of the whole file
+  // Other processes write to it too: finish_shard() leaves it unfinished.
+  bool shared = false;
+  // It is there already: what is written to it goes nowhere.
+  bool finished = false;
 };
 
 // Shards that take their final names one by one, when complete.
@@ -42,8 +47,10 @@ class FileSink : public Sink {
  public:
   // `files` by StoredTensor::shard, whose offsets are set. The catalog must outlive this object.
   // `sync`: the data is sent to the disk while the conversion goes on, and finish_shard() waits for
-  // it.
-  FileSink(const Catalog& catalog, std::vector<OutputFile> files, bool sync);
+  // it. `on_finished` is called by finish_shard() when that is done, for each shard that was not
+  // there already, from any thread.
+  FileSink(const Catalog& catalog, std::vector<OutputFile> files, bool sync,
+           std::function<void(std::size_t shard)> on_finished = {});
 
   void write(std::size_t tensor, std::uint64_t offset, std::span<const std::byte> bytes) override;
   void finish_shard(std::size_t shard) override;
@@ -61,6 +68,7 @@ class FileSink : public Sink {
   const Catalog& catalog_;
   std::vector<OutputFile> files_;
   bool sync_;
+  std::function<void(std::size_t)> on_finished_;
   std::vector<OpenShard> shards_;
 };
 

@@ -55,17 +55,17 @@ std::int64_t chunk_unit(const Recipe& recipe) noexcept {
   return dense_element_bytes(recipe);
 }
 
-std::int64_t tile_step(const Recipe& recipe, const TileLimits& limits,
-                       std::int64_t extent) noexcept {
-  if (recipe.operation == Operation::copy) return kCopyBytes;
-  if (recipe.operation == Operation::cast) {
-    return kCopyBytes / std::max(element_size(recipe.from), element_size(recipe.to));
+std::int64_t tile_step(const Recipe& recipe, const RecipePart& part,
+                       const TileLimits& limits) noexcept {
+  if (recipe.operation == Operation::copy || recipe.operation == Operation::cast) {
+    return cut_alignment(recipe);
   }
+  const std::int64_t extent = part.end - part.begin;
   std::int64_t step = static_cast<std::int64_t>(limits.source_bytes) /
                       std::max<std::int64_t>(1, whole_unit(recipe));
   step = std::min(step, static_cast<std::int64_t>(limits.target_bytes) / chunk_unit(recipe));
   const std::int64_t parts_per_expert =
-      divide_up(limits.parts, std::max<std::int64_t>(1, recipe.experts));
+      divide_up(limits.parts, std::max<std::int64_t>(1, part.experts));
   step = std::min(step, divide_up(extent, parts_per_expert));
   if (step >= extent) return extent;
   return std::max(kRowAlignment, step / kRowAlignment * kRowAlignment);
@@ -73,19 +73,39 @@ std::int64_t tile_step(const Recipe& recipe, const TileLimits& limits,
 
 }  // namespace
 
-Tiling::Tiling(const Recipe& recipe, const TileLimits& limits) noexcept
-    : recipe_experts_(recipe.experts) {
-  extent_ = is_codec(recipe)                           ? recipe.rows
-            : recipe.operation == Operation::transpose ? stored_rows(recipe)
-                                                       : recipe.columns;
+RecipePart whole(const Recipe& recipe, std::size_t index) noexcept {
+  const std::int64_t extent = is_codec(recipe)                           ? recipe.rows
+                              : recipe.operation == Operation::transpose ? stored_rows(recipe)
+                                                                         : recipe.columns;
   const bool nothing = recipe.experts == 0 || recipe.rows == 0 || recipe.columns == 0;
-  step_ = nothing ? 1 : tile_step(recipe, limits, extent_);
-  tiles_per_expert_ = nothing ? 0 : divide_up(extent_, step_);
+  return {index, 0, nothing ? 0 : recipe.experts, 0, nothing ? 0 : extent};
+}
+
+std::int64_t cut_alignment(const Recipe& recipe) noexcept {
+  switch (recipe.operation) {
+    case Operation::copy:
+      return kCopyBytes;
+    case Operation::cast:
+      return kCopyBytes / std::max(element_size(recipe.from), element_size(recipe.to));
+    default:
+      return kRowAlignment;
+  }
+}
+
+Tiling::Tiling(const Recipe& recipe, const TileLimits& limits) noexcept
+    : Tiling(recipe, whole(recipe, 0), limits) {}
+
+Tiling::Tiling(const Recipe& recipe, const RecipePart& part, const TileLimits& limits) noexcept
+    : part_(part) {
+  const bool nothing = part.experts == 0 || part.begin == part.end;
+  step_ = nothing ? 1 : tile_step(recipe, part, limits);
+  tiles_per_expert_ = nothing ? 0 : divide_up(part.end - part.begin, step_);
 }
 
 Tile Tiling::tile(std::int64_t index) const noexcept {
-  const std::int64_t begin = index % tiles_per_expert_ * step_;
-  return {index / tiles_per_expert_, begin, std::min(extent_, begin + step_)};
+  const std::int64_t begin = part_.begin + index % tiles_per_expert_ * step_;
+  return {part_.first_expert + index / tiles_per_expert_, begin,
+          std::min(part_.end, begin + step_)};
 }
 
 std::uint64_t target_bytes(const Recipe& recipe, const Tile& tile) noexcept {
@@ -140,7 +160,12 @@ std::int64_t chunk_elements(const Recipe& recipe, const TileLimits& limits,
 }  // namespace
 
 ScratchSizes scratch_sizes(const Recipe& recipe, const TileLimits& limits) noexcept {
-  const Tiling tiling(recipe, limits);
+  return scratch_sizes(recipe, whole(recipe, 0), limits);
+}
+
+ScratchSizes scratch_sizes(const Recipe& recipe, const RecipePart& part,
+                           const TileLimits& limits) noexcept {
+  const Tiling tiling(recipe, part, limits);
   if (tiling.count() == 0) return {};
   const Tile first = tiling.tile(0);
   const Tile last = tiling.tile(tiling.count() - 1);

@@ -29,25 +29,41 @@ struct Tile {
   std::int64_t end = 0;
 };
 
-// Cuts one recipe; every byte of the target is in exactly one tile.
+// What is to be done of a recipe, counted as in tiles: of each of its experts the same, or all of
+// it.
+struct RecipePart {
+  std::size_t recipe = 0;  // index into the plan's recipes
+  std::int64_t first_expert = 0;
+  std::int64_t experts = 0;
+  std::int64_t begin = 0;
+  std::int64_t end = 0;
+};
+
+// Cuts a recipe, or a part of it; every byte of the target is in exactly one tile.
 class Tiling {
  public:
   Tiling(const Recipe& recipe, const TileLimits& limits) noexcept;
+  Tiling(const Recipe& recipe, const RecipePart& part, const TileLimits& limits) noexcept;
 
-  std::int64_t count() const noexcept { return recipe_experts_ * tiles_per_expert_; }
+  std::int64_t count() const noexcept { return part_.experts * tiles_per_expert_; }
   Tile tile(std::int64_t index) const noexcept;
 
  private:
-  std::int64_t recipe_experts_;
-  std::int64_t extent_;  // of the dimension that is cut
+  RecipePart part_;
   std::int64_t step_;
   std::int64_t tiles_per_expert_;
 };
 
+// All of a recipe.
+RecipePart whole(const Recipe& recipe, std::size_t index) noexcept;
+
+// Where a recipe may be cut within an expert: at multiples of this.
+std::int64_t cut_alignment(const Recipe& recipe) noexcept;
+
 // Bytes of the target that a tile fills.
 std::uint64_t target_bytes(const Recipe& recipe, const Tile& tile) noexcept;
 
-// Buffers that one worker needs for any tile of a recipe.
+// Buffers that one worker needs for any tile of a recipe, or of a part of it.
 struct ScratchSizes {
   std::size_t source = 0;
   std::size_t middle = 0;  // `transpose` with a cast; the reference's scales of `encode`
@@ -55,6 +71,8 @@ struct ScratchSizes {
 
   std::size_t total() const noexcept { return source + middle + target; }
 };
+ScratchSizes scratch_sizes(const Recipe& recipe, const RecipePart& part,
+                           const TileLimits& limits) noexcept;
 ScratchSizes scratch_sizes(const Recipe& recipe, const TileLimits& limits) noexcept;
 
 // The dense part of a tile that is in memory at once: groups of a transposed `decode` or `encode`,

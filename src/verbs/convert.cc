@@ -2,188 +2,35 @@
 
 #include <algorithm>
 #include <chrono>
-#include <cstddef>
 #include <memory>
+#include <optional>
+#include <span>
 #include <string>
+#include <system_error>
 #include <utility>
 
 #include "base/file.h"
-#include "base/parallel.h"
 #include "checkpoint/shard_index.h"
 #include "flow/read_back.h"
 #include "flow/run.h"
+#include "flow/share.h"
 #include "gpt_oss/config_json.h"
-#include "gpt_oss/name_regex.h"
-#include "gpt_oss/plan.h"
 #include "mxferry/error.h"
 #include "mxferry/verify.h"
+#include "verbs/claim.h"
 #include "verbs/compare_checkpoints.h"
-#include "verbs/memory_limits.h"
+#include "verbs/conversion_record.h"
+#include "verbs/finish.h"
 #include "verbs/output.h"
+#include "verbs/preparation.h"
 #include "verbs/side_files.h"
-#include "verbs/source_checkpoint.h"
 
 namespace mxferry {
 namespace {
 
-// Everything that is known before the first byte is converted.
-struct Preparation {
-  SourceCheckpoint source;
-  std::optional<SourceCheckpoint> reference;
-  Plan plan;
-  OutputLayout layout;
-  std::vector<std::string> names;  // of the shards
-  MemoryFit fit;
-  ConvertPlan summary;
-};
-
-void check_options(const ConvertOptions& options) {
-  const auto refuse = [](std::string problem, std::string expected, std::string found) {
-    throw Error(ErrorCode::invalid_argument, {.problem = std::move(problem),
-                                              .expected = std::move(expected),
-                                              .found = std::move(found)});
-  };
-  check_attn(options.to, options.backend.attn);
-  if (options.destination.empty()) refuse("the destination has no name", "a folder", "''");
-  if (options.max_shard_size == 0)
-    refuse("the shard size must be positive", "at least 1 byte", "0");
-  if (options.threads < 0)
-    refuse("the number of threads", "0 or more", std::to_string(options.threads));
-  if (options.dense_dtype && !is_dense_float(*options.dense_dtype)) {
-    refuse("the dense dtype", "bf16, f16 or f32", std::string(name(*options.dense_dtype)));
-  }
-  const auto refuse_without_quantizing = [&](const std::string& option) {
-    refuse(option + " is for weights that are quantized", "--dtype mxfp4",
-           options.dtype ? std::string(name(*options.dtype)) : "none");
-  };
-  if (options.dtype != Codec::mxfp4) {
-    if (!options.reference.empty()) refuse_without_quantizing("--reference");
-    if (options.quant_mode != QuantMode::gptoss) refuse_without_quantizing("--quant-mode");
-  }
-}
-
-// Where the reference keeps the scales of a parameter that is to be quantized.
-std::size_t find_reference_scales(const SourceCheckpoint& reference,
-                                  const SourceParameter& wanted) {
-  const std::vector<SourceParameter>& parameters = reference.description.parameters;
-  const auto found = std::ranges::find_if(parameters, [&](const SourceParameter& candidate) {
-    return candidate.parameter.kind == wanted.parameter.kind &&
-           candidate.parameter.layer == wanted.parameter.layer && candidate.form.packed;
-  });
-  const std::string what =
-      std::string("the ") + description(wanted.parameter.kind) +
-      (wanted.parameter.layer ? " of layer " + std::to_string(*wanted.parameter.layer)
-                              : std::string());
-  if (found == parameters.end()) {
-    throw Error(ErrorCode::missing_tensor,
-                {.problem = "the reference has no MXFP4 weights for " + what,
-                 .file = reference.folder.path,
-                 .advice = "Give an MXFP4 checkpoint of the same model, or none"});
-  }
-  if (found->shape != wanted.shape) {
-    throw Error(ErrorCode::wrong_shape,
-                {.problem = "the reference is of another model: " + what + " has another shape",
-                 .file = reference.folder.path,
-                 .expected = to_string(wanted.shape),
-                 .found = to_string(found->shape)});
-  }
-  return found->form.scales;
-}
-
-// `reference` may be null, and must outlive the target.
-Target make_target(const ConvertOptions& options, const SourceCheckpoint* reference) {
-  Target target{.layout = options.to,
-                .attn = options.backend.attn,
-                .dtype = options.dtype,
-                .dense_dtype = options.dense_dtype,
-                .excluded = {},
-                .reference_scales = {}};
-  if (!options.exclude.empty()) {
-    target.excluded = [regex = std::make_shared<const NameRegex>(options.exclude)](
-                          std::string_view name) { return regex->matches_start(name); };
-  }
-  if (reference != nullptr) {
-    target.reference_scales = [reference](const SourceParameter& parameter) {
-      return find_reference_scales(*reference, parameter);
-    };
-  }
-  return target;
-}
-
-std::uint64_t carried_bytes(const std::filesystem::path& folder,
-                            const std::vector<std::string>& names) {
-  std::uint64_t bytes = 0;
-  for (const std::string& name : names) bytes += std::filesystem::file_size(folder / name);
-  return bytes;
-}
-
-void summarize(const ConvertOptions& options, Preparation& p) {
-  ConvertPlan& summary = p.summary;
-  summary.source = p.source.folder.path;
-  summary.from = *p.source.description.layout;
-  summary.to = options.to;
-  summary.tensors_in = p.source.catalog.size();
-  summary.tensors_out = p.plan.target.size();
-  for (const Recipe& recipe : p.plan.recipes) {
-    summary.bytes_in += source_bytes(recipe);
-    summary.bytes_out += target_bytes(recipe);
-  }
-  summary.shards = p.layout.shards;
-  for (const std::size_t tensor : p.plan.passed_through) {
-    summary.passed_through.push_back(p.source.catalog[tensor].name);
-  }
-  summary.excluded = p.plan.excluded;
-  summary.warnings = p.source.problems;
-  summary.carried = side_files(summary.source, summary.warnings);
-  summary.threads = p.fit.threads;
-  summary.peak_memory = p.fit.peak_memory;
-  for (const PlannedShard& shard : summary.shards) summary.disk_needed += shard.bytes;
-  summary.disk_needed += carried_bytes(summary.source, summary.carried);
-  summary.disk_free = free_bytes(options.destination);
-  summary.destination_exists = is_occupied(options.destination);
-}
-
-Preparation prepare(const ConvertOptions& options) {
-  check_options(options);
-  Preparation p{.source = open_source(options.source, options.orientation),
-                .reference = {},
-                .plan = {},
-                .layout = {},
-                .names = {},
-                .fit = {},
-                .summary = {}};
-  require_sound(p.source);
-  if (!options.reference.empty()) {
-    p.reference = open_source(options.reference);
-    require_sound(*p.reference);
-  }
-  p.plan = make_plan(p.source.catalog, p.source.description,
-                     make_target(options, p.reference ? &*p.reference : nullptr));
-  if (p.plan.target.empty()) {
-    throw Error(ErrorCode::invalid_argument, {.problem = "--exclude leaves no tensor to convert",
-                                              .found = "'" + options.exclude + "'"});
-  }
-  std::vector<StoredTensor*> in_order;
-  for (StoredTensor& tensor : p.plan.target) in_order.push_back(&tensor);
-  const std::size_t shards = assign_shards(in_order, options.max_shard_size);
-  for (std::size_t shard = 0; shard < shards; ++shard) p.names.push_back(shard_name(shard, shards));
-  p.layout = lay_out(p.plan.target, p.names);
-  std::uint64_t header_bytes = 0;
-  for (const Shard& shard : p.source.folder.shards) header_bytes += shard.header.data_offset;
-  for (const OutputFile& file : p.layout.files) header_bytes += file.header.size();
-  if (p.reference) {
-    for (const Shard& shard : p.reference->folder.shards) header_bytes += shard.header.data_offset;
-  }
-  const auto scratch_bytes = [&](const TileLimits& limits) {
-    return scratch_sizes(p.plan.recipes, limits).total();
-  };
-  p.fit = fit_memory(scratch_bytes, options.threads, options.max_memory, header_bytes);
-  summarize(options, p);
-  return p;
-}
-
-void check_disk(const ConvertOptions& options, const ConvertPlan& plan) {
-  if (plan.disk_needed <= plan.disk_free) return;
+// `there`: bytes of the disk that unfinished files of this conversion take already.
+void check_disk(const ConvertOptions& options, const ConvertPlan& plan, std::uint64_t there) {
+  if (plan.disk_needed <= plan.disk_free + there) return;
   throw Error(
       ErrorCode::not_enough_disk,
       {.problem = plan.destination_exists
@@ -196,18 +43,18 @@ void check_disk(const ConvertOptions& options, const ConvertPlan& plan) {
 }
 
 // Tokenizer, template, licence and so on, and the edited config.json.
-void write_side_files(const ConvertOptions& options, const Preparation& p, OutputFolder& folder) {
+void write_side_files(const ConvertOptions& options, const Preparation& p, Claim& claim) {
   for (const std::string& name : p.summary.carried) {
-    copy_side_file(p.summary.source / name, folder.add(name), options.sync);
+    copy_side_file(p.summary.source / name, claim.add(name), options.sync);
   }
   if (p.source.config_text) {
     const ConfigEdit edit{.to = options.to, .packed = p.plan.packed, .torch_dtype = p.plan.dtype};
     const std::string text =
         edit_config(*p.source.config_text, p.summary.source / "config.json", edit);
-    write_text_file(folder.add("config.json"), text, options.sync);
+    write_text_file(claim.add("config.json"), text, options.sync);
   }
   if (options.to == Layout::original) {
-    write_text_file(folder.add("dtypes.json"), dtypes_text(p.plan.target), options.sync);
+    write_text_file(claim.add("dtypes.json"), dtypes_text(p.plan.target), options.sync);
   }
 }
 
@@ -233,28 +80,34 @@ class Steps {
   Steps(const ConvertOptions& options, const Preparation& p)
       : options_(options),
         p_(p),
-        loses_(options.verify && std::ranges::any_of(p.plan.recipes, is_lossy)) {
-    const std::uint64_t out = p.summary.bytes_out;
+        loses_(options.verify && options.part.world == 1 &&
+               std::ranges::any_of(p.plan.recipes, is_lossy)) {
+    const std::uint64_t out = p.summary.part_bytes_out;
     total_ = out + (options.verify ? out : 0) + (loses_ ? p.summary.bytes_in + out : 0);
   }
 
   // Whether the loss is to be measured.
   bool loses() const noexcept { return loses_; }
 
-  std::vector<ConversionCounts> run(Sink& sink) {
+  std::vector<ConversionCounts> run(std::vector<RecipePart> parts, Sink& sink) {
     const FileSource source(p_.source.catalog, open_shards(p_.source));
     std::optional<FileSource> reference;
     if (p_.reference) reference.emplace(p_.reference->catalog, open_shards(*p_.reference));
+    std::uint64_t bytes = 0;
+    for (const RecipePart& part : parts) bytes += target_bytes(p_.plan.recipes[part.recipe], part);
+    // What was done by an earlier run.
+    before_ += p_.summary.part_bytes_out - bytes;
     const FlowOptions flow{.threads = p_.fit.threads,
                            .limits = p_.fit.limits,
                            .allow_nonfinite = options_.allow_nonfinite,
                            .quant_mode = options_.quant_mode,
                            .reference = reference ? &*reference : nullptr,
+                           .parts = std::move(parts),
                            .stop = options_.stop,
                            .progress = progress()};
     auto counts = run_flow(p_.plan.recipes, p_.source.catalog, p_.plan.target, p_.names.size(),
                            source, sink, flow);
-    before_ += p_.summary.bytes_out;
+    before_ += bytes;
     return counts;
   }
 
@@ -294,24 +147,66 @@ class Steps {
   std::uint64_t before_ = 0;  // bytes of the steps that are done
 };
 
+// A shard of the target, as this process sees it.
+std::vector<OutputFile> output_files(const Preparation& p, const Claim& claim) {
+  const std::vector<ShardShare> shares =
+      shard_shares(p.plan.recipes, p.share, p.plan.target, p.names.size());
+  std::vector<OutputFile> files = p.layout.files;
+  for (std::size_t shard = 0; shard < files.size(); ++shard) {
+    const std::string& name = p.names[shard];
+    files[shard].path = claim.folder() / name;
+    files[shard].shared = shares[shard] == ShardShare::some;
+    const bool is_there = claim.finished().contains(name) || claim.journal().shared.contains(name);
+    files[shard].finished = is_there && shares[shard] != ShardShare::none;
+  }
+  return files;
+}
+
+// What is left to do of this part.
+std::vector<RecipePart> open_parts(const Preparation& p, const std::vector<OutputFile>& files) {
+  std::vector<RecipePart> open;
+  for (const RecipePart& part : p.share) {
+    const std::vector<std::size_t> shards = shards_of(p.plan.recipes[part.recipe], p.plan.target);
+    if (!std::ranges::all_of(shards, [&](std::size_t shard) { return files[shard].finished; })) {
+      open.push_back(part);
+    }
+  }
+  return open;
+}
+
 std::vector<ConversionCounts> write_weights(const ConvertOptions& options, const Preparation& p,
-                                            OutputFolder& folder, Steps& steps) {
-  std::vector<OutputFile> outputs = p.layout.files;
-  for (OutputFile& output : outputs) output.path = folder.add(output.path.string());
-  FileSink sink(p.plan.target, std::move(outputs), options.sync);
-  return steps.run(sink);
+                                            std::vector<OutputFile> files, Claim& claim,
+                                            Steps& steps) {
+  std::vector<RecipePart> open = open_parts(p, files);
+  const auto note = [&, shared = files](std::size_t shard) {
+    claim.note_shard(p.names[shard], shared[shard].shared);
+  };
+  FileSink sink(p.plan.target, std::move(files), options.sync, note);
+  std::vector<ConversionCounts> counts = steps.run(std::move(open), sink);
+  if (options.part.rank == 0) {
+    for (const std::size_t shard :
+         shards_without_data(p.plan.recipes, p.plan.target, p.names.size())) {
+      sink.finish_shard(shard);
+    }
+  }
+  return counts;
 }
 
 // Converts again, into a comparison with what the files hold; from the disk, where they are synced.
-void read_back(const ConvertOptions& options, const Preparation& p, const OutputFolder& folder,
+void read_back(const ConvertOptions& options, const Preparation& p, const Claim& claim,
                Steps& steps) {
-  std::vector<File> files;
-  for (const OutputFile& output : p.layout.files) {
-    files.push_back(File::open_for_reading(folder.path() / output.path));
-    if (options.sync) files.back().forget_cached();
+  const std::vector<ShardShare> shares =
+      shard_shares(p.plan.recipes, p.share, p.plan.target, p.names.size());
+  std::vector<std::optional<File>> files(p.names.size());
+  for (std::size_t shard = 0; shard < files.size(); ++shard) {
+    if (shares[shard] == ShardShare::none) continue;
+    const std::filesystem::path path = claim.folder() / p.names[shard];
+    files[shard] =
+        File::open_for_reading(shares[shard] == ShardShare::some ? partial_name(path) : path);
+    if (options.sync) files[shard]->forget_cached();
   }
   ReadBack sink(p.plan.target, std::move(files));
-  steps.run(sink);
+  steps.run(p.share, sink);
 }
 
 void report_counts(const Preparation& p, const std::vector<ConversionCounts>& counts,
@@ -327,6 +222,67 @@ void report_counts(const Preparation& p, const std::vector<ConversionCounts>& co
   }
 }
 
+// Bytes of the disk that files of this conversion take which are not finished.
+std::uint64_t unfinished_bytes(const Preparation& p, const std::filesystem::path& folder) {
+  std::uint64_t bytes = 0;
+  for (const std::string& name : p.names) {
+    std::error_code error;
+    const std::filesystem::path path = partial_name(folder / name);
+    if (std::filesystem::is_regular_file(path, error)) {
+      bytes += File::open_for_reading(path).allocated();
+    }
+  }
+  return bytes;
+}
+
+// Whether the destination is what this conversion makes, all of it.
+bool is_complete(const Preparation& p, const std::filesystem::path& folder) {
+  std::error_code error;
+  for (const OutputFile& output : p.layout.files) {
+    const std::filesystem::path path = folder / output.path;
+    if (!std::filesystem::is_regular_file(path, error)) return false;
+    const File file = File::open_for_reading(path);
+    if (file.size() != output.size) return false;
+    std::string header(output.header.size(), '\0');
+    file.read(0, std::as_writable_bytes(std::span(header)));
+    if (header != output.header) return false;
+  }
+  if (p.names.size() == 1) return true;
+  const std::string index = index_text(p.plan.target, p.names);
+  const std::filesystem::path path = folder / kIndexName;
+  return std::filesystem::is_regular_file(path, error) &&
+         read_text_file(path, kLargestIndex) == index;
+}
+
+void do_part(const ConvertOptions& options, const Preparation& p, Claim& claim, Steps& steps,
+             ConvertReport& report) {
+  std::vector<OutputFile> files = output_files(p, claim);
+  report.resumed_shards =
+      static_cast<std::size_t>(std::ranges::count(files, true, &OutputFile::finished));
+  std::uint64_t there = unfinished_bytes(p, claim.folder());
+  for (const OutputFile& file : p.layout.files) {
+    if (claim.finished().contains(file.path.string())) there += file.size;
+  }
+  check_disk(options, p.summary, there);
+  if (options.part.rank == 0) write_side_files(options, p, claim);
+  report_counts(p, write_weights(options, p, std::move(files), claim, steps), report);
+  if (options.verify) read_back(options, p, claim, steps);
+  claim.note_done();
+}
+
+// What can be done about an error that leaves a conversion behind.
+[[noreturn]] void rethrow_resumable(const Error& error, const Claim& claim, std::size_t files) {
+  const ErrorCategory cause = category(error.code());
+  const bool helps = cause == ErrorCategory::cancelled || cause == ErrorCategory::system ||
+                     cause == ErrorCategory::limit;
+  if (!helps || !claim.is_worth_resuming()) throw error;
+  ErrorDetails details = error.details();
+  details.advice += std::string(details.advice.empty() ? "" : ". ") +
+                    std::to_string(claim.finished().size()) + " of " + std::to_string(files) +
+                    " files are finished; --resume goes on from there";
+  throw Error(error.code(), std::move(details));
+}
+
 }  // namespace
 
 ConvertPlan plan_conversion(const ConvertOptions& options) {
@@ -336,23 +292,31 @@ ConvertPlan plan_conversion(const ConvertOptions& options) {
 ConvertReport convert(const ConvertOptions& options) {
   const auto start = std::chrono::steady_clock::now();
   Preparation p = prepare(options);
-  check_destination(options.destination, p.summary.source, options.force);
-  check_disk(options, p.summary);
+  check_destination(options.destination, p.summary.source);
   ConvertReport report;
   Steps steps(options, p);
-  {
-    OutputFolder folder(options.destination);
-    write_side_files(options, p, folder);
-    report_counts(p, write_weights(options, p, folder, steps), report);
-    if (options.verify) read_back(options, p, folder, steps);
-    if (p.names.size() > 1) {
-      const std::string text = index_text(p.plan.target, p.names);
-      write_text_file(folder.add(kIndexName), text, options.sync);
+  report.was_complete = options.resume && is_complete(p, options.destination) &&
+                        find_journals(options.destination).empty();
+  if (!report.was_complete) {
+    Claim claim(
+        options.destination,
+        make_record(options, p.source, p.reference ? &*p.reference : nullptr, p.layout.files),
+        {.part = options.part,
+         .force = options.force,
+         .resume = options.resume,
+         .sync = options.sync});
+    try {
+      do_part(options, p, claim, steps, report);
+      report.finished = options.part.world == 1;
+      if (report.finished) {
+        finish_parts(options.destination, find_journals(options.destination), options.sync);
+      }
+    } catch (const Error& error) {
+      rethrow_resumable(error, claim, p.names.size());
     }
-    folder.commit();
+    report.verified = options.verify;
+    if (steps.loses()) report.loss = steps.measure_loss();
   }
-  report.verified = options.verify;
-  if (steps.loses()) report.loss = steps.measure_loss();
   steps.finish();
   report.plan = std::move(p.summary);
   report.seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();

@@ -26,13 +26,27 @@ constexpr const char* kSingleName = "model.safetensors";
       {.problem = std::string("cannot ") + operation + ": " + error.message(), .file = path});
 }
 
+}  // namespace
+
 void remove_if_there(const fs::path& path) {
   std::error_code error;
   fs::remove(path, error);
   if (error) fail(path, "remove", error);
 }
 
-}  // namespace
+void remove_index_and_single_file(const fs::path& folder) {
+  remove_if_there(folder / kIndexName);
+  remove_if_there(folder / kSingleName);
+}
+
+void remove_other_weights(const fs::path& folder, const std::vector<std::string>& kept) {
+  for (const std::string& name : list_folder(folder)) {
+    // A process that was killed leaves unfinished ones.
+    const bool is_shard = name.starts_with("model") && (name.ends_with(".safetensors") ||
+                                                        name.ends_with(".safetensors.partial"));
+    if (is_shard && std::ranges::find(kept, name) == kept.end()) remove_if_there(folder / name);
+  }
+}
 
 std::string shard_name(std::size_t shard, std::size_t count) {
   if (count == 1) return kSingleName;
@@ -89,8 +103,7 @@ OutputFolder::OutputFolder(fs::path path) : path_(std::move(path)) {
   std::error_code error;
   created_ = fs::create_directories(path_, error);
   if (error) fail(path_, "create the folder", error);
-  remove_if_there(path_ / kIndexName);
-  remove_if_there(path_ / kSingleName);
+  remove_index_and_single_file(path_);
 }
 
 OutputFolder::~OutputFolder() {
@@ -107,13 +120,7 @@ fs::path OutputFolder::add(const std::string& name) {
 
 void OutputFolder::commit() {
   committed_ = true;
-  for (const std::string& name : list_folder(path_)) {
-    const bool is_new = std::ranges::find(names_, name) != names_.end();
-    // Unfinished ones too: a process that was killed leaves them.
-    const bool is_shard = name.starts_with("model") && (name.ends_with(".safetensors") ||
-                                                        name.ends_with(".safetensors.partial"));
-    if (is_shard && !is_new) remove_if_there(path_ / name);
-  }
+  remove_other_weights(path_, names_);
 }
 
 bool is_occupied(const fs::path& destination) {
@@ -123,7 +130,7 @@ bool is_occupied(const fs::path& destination) {
   return !fs::is_directory(status) || !fs::is_empty(destination, error);
 }
 
-void check_destination(const fs::path& destination, const fs::path& source, bool force) {
+void check_destination(const fs::path& destination, const fs::path& source) {
   std::error_code error;
   if (destination.empty())
     throw Error(ErrorCode::invalid_argument, {.problem = "the destination has no name"});
@@ -138,12 +145,13 @@ void check_destination(const fs::path& destination, const fs::path& source, bool
                  .file = destination,
                  .advice = "Give a new folder; the source is never changed"});
   }
-  if (!force && is_occupied(destination)) {
-    throw Error(ErrorCode::destination_exists,
-                {.problem = "the destination exists and is not empty",
-                 .file = destination,
-                 .advice = "Give a new folder, or --force to replace a checkpoint there"});
-  }
+}
+
+void refuse_occupied(const fs::path& destination) {
+  throw Error(ErrorCode::destination_exists,
+              {.problem = "the destination exists and is not empty",
+               .file = destination,
+               .advice = "Give a new folder, or --force to replace a checkpoint there"});
 }
 
 std::uint64_t free_bytes(const fs::path& path) {

@@ -58,10 +58,21 @@ class OutputFolder {
   std::vector<std::string> names_;
 };
 
-// Throws Error(destination_exists) where something is at the path that is not an empty folder,
-// unless `force`; Error(invalid_argument) for a file, or for the source itself.
+// Throws Error(invalid_argument) where the destination is a file, or the source itself.
 void check_destination(const std::filesystem::path& destination,
-                       const std::filesystem::path& source, bool force);
+                       const std::filesystem::path& source);
+
+// Throws Error(destination_exists).
+[[noreturn]] void refuse_occupied(const std::filesystem::path& destination);
+
+// What an old checkpoint loses first, so that nothing ever reads old and new shards together.
+void remove_index_and_single_file(const std::filesystem::path& folder);
+
+// Removes the weight files of a checkpoint that are not among `kept`, unfinished ones too.
+void remove_other_weights(const std::filesystem::path& folder,
+                          const std::vector<std::string>& kept);
+
+void remove_if_there(const std::filesystem::path& path);
 
 // Whether something is there that check_destination() would refuse without force.
 bool is_occupied(const std::filesystem::path& destination);

@@ -155,7 +155,8 @@ GptOssConfig sample_config(SamplePreset preset) noexcept {
 
 SampleReport write_sample(const SampleOptions& options) {
   check_options(options);
-  check_destination(options.destination, {}, false);
+  check_destination(options.destination, {});
+  if (is_occupied(options.destination)) refuse_occupied(options.destination);
   const SampleSource source(options.config, options.seed, options.wild);
   const Target target{
       .layout = options.to,

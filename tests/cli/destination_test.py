@@ -130,8 +130,16 @@ class SmallDisk(CommandTest):
         arguments = ["--to", "hf", "--max-shard-size", "50KB", "--threads", "1"]
         printed = self.convert("src", "disk/dst", *arguments, code=SYSTEM)
         self.assertRegex(printed.text, r"model-\d{5}-of-\d{5}\..*: No space left on device")
-        self.assertEqual(names(disk), set())
-        self.convert("src", "disk/dst", "--to", "hf", code=DONE)
+        self.assertIn("--resume goes on from there", printed.text)
+        left = names(disk / "dst")
+        self.assertFalse([name for name in left if name.endswith(".partial")])
+        self.assertTrue([name for name in left if name.endswith(".safetensors")])
+        # With room it goes on; without, it can begin anew with something smaller.
+        subprocess.run(["mount", "-o", "remount,nr_inodes=0", str(disk)], check=True)
+        self.convert("src", "disk/dst", *arguments, "--resume", code=DONE)
+        self.convert("src", "clean", *arguments)
+        self.assertEqual(digests(disk / "dst"), digests(self.folder / "clean"))
+        self.convert("src", "disk/dst", "--to", "hf", "--force", code=DONE)
         self.assertTrue(is_whole(disk / "dst/model.safetensors"))
 
 

@@ -1,13 +1,15 @@
 """Stopped in the middle: what remains, and how the command ends."""
 
 import os
+import shutil
 import signal
 import subprocess
 import time
 import unittest
+from pathlib import Path
 
 from checkpoints import INDEX, digests, is_whole, names
-from command import INTERRUPTED, MANY_FILES, MANY_LAYERS, TERMINATED, CommandTest
+from command import INTERRUPTED, MANY_FILES, MANY_LAYERS, TERMINATED, USAGE, CommandTest
 
 ARGUMENTS = ["convert", "src", "dst", "--to", "hf", *MANY_FILES]
 
@@ -30,7 +32,8 @@ class Interruption(CommandTest):
         self.assertFalse((self.destination / INDEX).exists(), "it was at its end already")
         return process
 
-    def test_signals_end_it_and_leave_nothing(self):
+    def test_signals_end_it_and_it_can_be_resumed(self):
+        clean = digests(self.clean())
         for number, code in [
             (signal.SIGINT, INTERRUPTED),
             (signal.SIGTERM, TERMINATED),
@@ -42,8 +45,19 @@ class Interruption(CommandTest):
                 process.send_signal(signal.SIGCONT)
                 stdout, _ = process.communicate(timeout=60)
                 self.assertEqual(process.returncode, code)
-                self.assertFalse(self.destination.exists())
                 self.assertIn('"code": "cancelled"', stdout)
+                self.assertRegex(stdout, r"[1-9]\d* of \d+ files are finished; --resume goes on")
+                left = names(self.destination)
+                self.assertNotIn(INDEX, left)
+                self.assertFalse([name for name in left if name.endswith(".partial")])
+                self.mxferry(*ARGUMENTS, "--no-sync", "--resume")
+                self.assertEqual(digests(self.destination), clean)
+                shutil.rmtree(self.destination)
+
+    def clean(self) -> Path:
+        """What an undisturbed run makes."""
+        self.convert("src", "clean", "--to", "hf", *MANY_FILES)
+        return self.folder / "clean"
 
     def test_a_folder_that_was_there_stays(self):
         self.destination.mkdir()
@@ -52,7 +66,17 @@ class Interruption(CommandTest):
         process.send_signal(signal.SIGINT)
         process.send_signal(signal.SIGCONT)
         self.assertEqual(process.wait(timeout=60), INTERRUPTED)
-        self.assertEqual(names(self.destination), {"notes.txt"})
+        self.assertIn("notes.txt", names(self.destination))
+
+    def test_a_second_run_is_refused_while_one_is_at_work(self):
+        process = self.begin("--no-sync", "--quiet")
+        for option in ("--resume", "--force"):
+            printed = self.mxferry(*ARGUMENTS, option, code=USAGE)
+            self.assertIn("another process is converting to this folder", printed.text)
+        printed = self.mxferry(*ARGUMENTS, code=USAGE)
+        process.send_signal(signal.SIGCONT)
+        self.assertEqual(process.wait(timeout=60), 0)
+        self.assertEqual(digests(self.destination), digests(self.clean()))
 
     def test_an_ignored_signal_stays_ignored(self):
         def ignore():

@@ -20,7 +20,7 @@ class ReadBackTest : public ::testing::Test {
   }
 
   ReadBack sink() {
-    std::vector<File> files;
+    std::vector<std::optional<File>> files;
     files.push_back(File::open_for_reading(path_));
     return {catalog_, std::move(files)};
   }

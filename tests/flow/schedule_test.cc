@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "base/parallel.h"
+#include "flow/share.h"
 #include "tests/flow/any_recipe.h"
 
 namespace mxferry {
@@ -54,7 +55,7 @@ Work any_work() {
   return work;
 }
 
-using Key = std::tuple<const Recipe*, std::int64_t, std::int64_t>;
+using Key = std::tuple<std::size_t, std::int64_t, std::int64_t>;
 
 // Deals everything to `threads` workers; how often each tile was dealt and each shard finished.
 struct Dealt {
@@ -62,7 +63,8 @@ struct Dealt {
   std::vector<int> finished;
 };
 Dealt deal_all(const Work& work, int threads) {
-  Schedule schedule(work.recipes, work.target, work.shards, work.limits);
+  const std::vector<RecipePart> parts = share_of(work.recipes, 0, 1);
+  Schedule schedule(work.recipes, parts, work.target, work.shards, work.limits);
   Dealt dealt;
   dealt.finished.resize(work.shards);
   std::mutex mutex;
@@ -72,7 +74,7 @@ Dealt deal_all(const Work& work, int threads) {
       shard = next->shard;
       {
         const std::lock_guard lock(mutex);
-        EXPECT_EQ(work.target[next->recipe->target].shard, *shard);
+        EXPECT_EQ(work.target[work.recipes[next->recipe].target].shard, *shard);
         ++dealt.tiles[{next->recipe, next->tile.expert, next->tile.begin}];
       }
       for (const std::size_t finished : schedule.finish(*next)) {
@@ -98,16 +100,6 @@ RC_GTEST_PROP(Schedule, DealsEveryTileAndFinishesEveryShardOnce, ()) {
   for (const auto& [key, times] : dealt.tiles) RC_ASSERT(times == 1);
 }
 
-RC_GTEST_PROP(Schedule, KnowsTheShardsWithoutWork, ()) {
-  const Work work = any_work();
-  std::vector<std::size_t> expected;
-  for (std::size_t shard = 0; shard < work.shards; ++shard) {
-    if (work.tiles(shard) == 0) expected.push_back(shard);
-  }
-  const Schedule schedule(work.recipes, work.target, work.shards, work.limits);
-  RC_ASSERT(schedule.empty_shards() == expected);
-}
-
 // Shards 0, 1 and 2 with 2, 4 and 3 tiles.
 Work three_shards() {
   Work work;
@@ -124,14 +116,16 @@ Work three_shards() {
 
 TEST(Schedule, StaysWithAShardWhileItHasWork) {
   const Work work = three_shards();
-  Schedule schedule(work.recipes, work.target, work.shards, work.limits);
+  const std::vector<RecipePart> parts = share_of(work.recipes, 0, 1);
+  Schedule schedule(work.recipes, parts, work.target, work.shards, work.limits);
   for (int i = 0; i < 4; ++i) EXPECT_EQ(schedule.next(1)->shard, 1U);
   EXPECT_NE(schedule.next(1)->shard, 1U);
 }
 
 TEST(Schedule, PrefersAFreshShardThenTheOneWithMostLeft) {
   const Work work = three_shards();
-  Schedule schedule(work.recipes, work.target, work.shards, work.limits);
+  const std::vector<RecipePart> parts = share_of(work.recipes, 0, 1);
+  Schedule schedule(work.recipes, parts, work.target, work.shards, work.limits);
   EXPECT_EQ(schedule.next({})->shard, 0U);
   EXPECT_EQ(schedule.next({})->shard, 1U);
   EXPECT_EQ(schedule.next({})->shard, 2U);
@@ -145,7 +139,8 @@ TEST(Schedule, PrefersAFreshShardThenTheOneWithMostLeft) {
 
 TEST(Schedule, IsFinishedWhenTheLastDealtTileIsDone) {
   const Work work = three_shards();
-  Schedule schedule(work.recipes, work.target, work.shards, work.limits);
+  const std::vector<RecipePart> parts = share_of(work.recipes, 0, 1);
+  Schedule schedule(work.recipes, parts, work.target, work.shards, work.limits);
   std::vector<Schedule::Work> of_shard_0;
   while (const auto dealt = schedule.next({})) {
     if (dealt->shard == 0) of_shard_0.push_back(*dealt);
@@ -166,8 +161,8 @@ TEST(Schedule, FinishesBothShardsThatAnEncodeWritesTo) {
                           .columns = 32});
   work.target.resize(2);
   work.target[1].shard = 1;
-  Schedule schedule(work.recipes, work.target, work.shards, work.limits);
-  EXPECT_TRUE(schedule.empty_shards().empty());
+  const std::vector<RecipePart> parts = share_of(work.recipes, 0, 1);
+  Schedule schedule(work.recipes, parts, work.target, work.shards, work.limits);
   const auto only = schedule.next({});
   ASSERT_TRUE(only);
   EXPECT_EQ(schedule.finish(*only), (std::vector<std::size_t>{0, 1}));

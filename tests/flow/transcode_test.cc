@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "flow/run.h"
+#include "flow/share.h"
 #include "mxferry/mxfp4.h"
 #include "tests/base/expect_error.h"
 #include "tests/flow/any_recipe.h"
@@ -83,6 +84,39 @@ RC_GTEST_PROP(Flow, MakesWhatTheFormatsDefineWhateverLimitsAndThreads, ()) {
   RC_ASSERT(losses.kept == job.losses.kept);
   RC_ASSERT(losses.saturated == job.losses.saturated);
   for (const int times : sink.finished()) RC_ASSERT(times == 1);
+}
+
+// Law 2: what ranks write together is what one process writes.
+RC_GTEST_PROP(Flow, OfSeveralRanksWritesEveryByteOnce, ()) {
+  const Job job = any_job();
+  const int world = *rc::gen::inRange(1, 7);
+  std::vector<Bytes> together;
+  std::vector<std::vector<std::uint8_t>> writes;
+  for (const StoredTensor& tensor : job.target) {
+    together.emplace_back(tensor.byte_count);
+    writes.emplace_back(tensor.byte_count);
+  }
+  for (int rank = 0; rank < world; ++rank) {
+    FlowOptions options = any_options();
+    options.parts = share_of(job.recipes, rank, world);
+    const std::vector<ShardShare> shares =
+        shard_shares(job.recipes, *options.parts, job.target, job.shards);
+    MemorySink sink(job.target, job.shards);
+    run(job, sink, options);
+    for (std::size_t shard = 0; shard < job.shards; ++shard) {
+      RC_ASSERT(sink.finished()[shard] == (shares[shard] == ShardShare::none ? 0 : 1));
+    }
+    for (std::size_t tensor = 0; tensor < together.size(); ++tensor) {
+      for (std::size_t i = 0; i < together[tensor].size(); ++i) {
+        together[tensor][i] |= sink.tensors()[tensor][i];
+        writes[tensor][i] += sink.writes()[tensor][i];
+      }
+    }
+  }
+  RC_ASSERT(together == job.expected);
+  MemorySink alone(job.target, job.shards);
+  run(job, alone, {});
+  RC_ASSERT(writes == alone.writes());
 }
 
 RC_GTEST_PROP(Flow, DecodesEveryScaleWhereNonfiniteIsAllowed, ()) {

@@ -8,6 +8,7 @@
 
 #include "base/parallel.h"
 #include "flow/run.h"
+#include "flow/share.h"
 #include "mxferry/error.h"
 #include "tests/base/expect_error.h"
 
@@ -45,7 +46,7 @@ std::vector<Recipe> any_recipes() {
 MemoryFit fit_recipes(const std::vector<Recipe>& recipes, int threads, std::uint64_t max_memory,
                       std::uint64_t header_bytes) {
   const auto scratch = [&](const TileLimits& limits) {
-    return scratch_sizes(recipes, limits).total();
+    return scratch_sizes(recipes, share_of(recipes, 0, 1), limits).total();
   };
   return fit_memory(scratch, threads, max_memory, header_bytes);
 }
@@ -71,7 +72,8 @@ RC_GTEST_PROP(FitMemory, StaysWithinWhatIsAllowed, ()) {
   RC_ASSERT(found->threads >= 1);
   RC_ASSERT(found->threads <= (threads == 0 ? available_threads() : threads));
   if (threads != 0) RC_ASSERT(found->threads == threads);
-  const std::uint64_t buffers = scratch_sizes(recipes, found->limits).total();
+  const std::uint64_t buffers =
+      scratch_sizes(recipes, share_of(recipes, 0, 1), found->limits).total();
   RC_ASSERT(found->peak_memory >
             static_cast<std::uint64_t>(found->threads) * buffers + header_bytes);
 }

@@ -126,7 +126,7 @@ TEST(OutputFolder, SaysWhatItCannotCreate) {
   EXPECT_ERROR(ErrorCode::io_error, OutputFolder(folder / "file/inside"));
 }
 
-TEST(Destination, IsNewOrEmptyUnlessForced) {
+TEST(Destination, IsAFolderOtherThanTheSource) {
   const TempFolder folder;
   folder.write("full/a", "text");
   fs::create_directory(folder / "empty");
@@ -135,19 +135,15 @@ TEST(Destination, IsNewOrEmptyUnlessForced) {
   fs::create_directory(source);
   for (const char* name : {"new", "new/deep", "empty"}) {
     EXPECT_FALSE(is_occupied(folder / name)) << name;
-    EXPECT_NO_THROW(check_destination(folder / name, source, false)) << name;
+    EXPECT_NO_THROW(check_destination(folder / name, source)) << name;
   }
   EXPECT_TRUE(is_occupied(folder / "full"));
-  EXPECT_ERROR(ErrorCode::destination_exists, check_destination(folder / "full", source, false));
-  EXPECT_NO_THROW(check_destination(folder / "full", source, true));
+  EXPECT_NO_THROW(check_destination(folder / "full", source));
   EXPECT_TRUE(is_occupied(folder / "full/a"));
-  for (const bool force : {false, true}) {
-    EXPECT_ERROR(ErrorCode::invalid_argument, check_destination(folder / "full/a", source, force));
-    EXPECT_ERROR(ErrorCode::invalid_argument, check_destination(source, source, force));
-    EXPECT_ERROR(ErrorCode::invalid_argument,
-                 check_destination(folder / "link", folder / "full", force));
-    EXPECT_ERROR(ErrorCode::invalid_argument, check_destination("", source, force));
-  }
+  EXPECT_ERROR(ErrorCode::invalid_argument, check_destination(folder / "full/a", source));
+  EXPECT_ERROR(ErrorCode::invalid_argument, check_destination(source, source));
+  EXPECT_ERROR(ErrorCode::invalid_argument, check_destination(folder / "link", folder / "full"));
+  EXPECT_ERROR(ErrorCode::invalid_argument, check_destination("", source));
 }
 
 TEST(FreeBytes, AreThoseOfTheNearestParent) {

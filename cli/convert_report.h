@@ -1,0 +1,19 @@
+#pragma once
+
+#include <nlohmann/json.hpp>
+
+#include "mxferry/convert.h"
+
+namespace mxferry::cli {
+
+// What `mxferry convert` says of a plan and of what came of it, to people and to programs.
+void print_plan(const ConvertPlan& plan, const ConvertOptions& options);
+nlohmann::ordered_json plan_json(const ConvertPlan& plan, bool with_tensors);
+
+void print_summary(const ConvertReport& report, const ConvertOptions& options);
+nlohmann::ordered_json report_json(const ConvertReport& report);
+
+// Warnings, to stderr.
+void print_notes(const ConvertPlan& plan);
+
+}  // namespace mxferry::cli

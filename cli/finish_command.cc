@@ -1,0 +1,56 @@
+#include <fmt/format.h>
+
+#include <filesystem>
+#include <memory>
+
+#include "commands.h"
+#include "mxferry/convert.h"
+#include "mxferry/error.h"
+
+namespace mxferry::cli {
+namespace {
+
+constexpr const char* kExamples = R"(Examples:
+  for rank in 0 1 2 3; do
+      mxferry convert gpt-oss-120b out --to nemo --rank $rank --world 4
+  done
+  mxferry finish out
+      on one machine or many, one after the other or at once
+
+Exit codes: 0 done (or done before), 2 a part is still at work, 3 a part is not
+done or a file not whole, 4 a system call failed.)";
+
+int run(const std::filesystem::path& destination, const OutputOptions& output) {
+  const FinishReport report = finish_conversion(destination);
+  if (output.json) {
+    print_json(
+        "finish",
+        {{"ok", true}, {"parts", report.parts}, {"files", report.files}, {"bytes", report.bytes}});
+  } else if (!output.quiet) {
+    const std::string path = printable(destination.string());
+    if (report.parts == 0) {
+      fmt::print("{} is a finished checkpoint: nothing was left to do.\n", path);
+    } else {
+      fmt::print("{}: {} file(s), {}, of {} part(s). Finished.\n", path, report.files,
+                 human_bytes(report.bytes), report.parts);
+    }
+  }
+  return kDone;
+}
+
+}  // namespace
+
+void add_finish_command(CLI::App& app, Chosen& chosen) {
+  CLI::App* command =
+      app.add_subcommand("finish", "Make a checkpoint of what the parts of a conversion wrote");
+  const auto destination = std::make_shared<std::filesystem::path>();
+  command->footer(kExamples);
+  command->add_option("DST", *destination, "Folder that `convert --rank` wrote to")->required();
+  add_output_options(*command, chosen);
+  command->callback([&chosen, destination] {
+    chosen.command = "finish";
+    chosen.run = [&chosen, destination] { return run(*destination, chosen.output); };
+  });
+}
+
+}  // namespace mxferry::cli

@@ -1,0 +1,15 @@
+#pragma once
+
+#include <filesystem>
+#include <vector>
+
+#include "mxferry/convert.h"
+#include "verbs/journal.h"
+
+namespace mxferry {
+
+// What finish_conversion() does. The caller has the journals, or nobody has.
+FinishReport finish_parts(const std::filesystem::path& folder,
+                          const std::vector<FoundJournal>& journals, bool sync);
+
+}  // namespace mxferry

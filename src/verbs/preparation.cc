@@ -1,0 +1,175 @@
+#include "verbs/preparation.h"
+
+#include <algorithm>
+#include <filesystem>
+#include <memory>
+#include <utility>
+
+#include "flow/run.h"
+#include "flow/share.h"
+#include "gpt_oss/name_regex.h"
+#include "mxferry/error.h"
+#include "verbs/side_files.h"
+
+namespace mxferry {
+namespace {
+
+void check_options(const ConvertOptions& options) {
+  const auto refuse = [](std::string problem, std::string expected, std::string found) {
+    throw Error(ErrorCode::invalid_argument, {.problem = std::move(problem),
+                                              .expected = std::move(expected),
+                                              .found = std::move(found)});
+  };
+  check_attn(options.to, options.backend.attn);
+  if (options.destination.empty()) refuse("the destination has no name", "a folder", "''");
+  if (options.max_shard_size == 0)
+    refuse("the shard size must be positive", "at least 1 byte", "0");
+  if (options.part.world < 1 || options.part.rank < 0 || options.part.rank >= options.part.world) {
+    refuse("there is no such part", "rank 0 to world - 1",
+           std::to_string(options.part.rank) + " of " + std::to_string(options.part.world));
+  }
+  if (options.threads < 0)
+    refuse("the number of threads", "0 or more", std::to_string(options.threads));
+  if (options.dense_dtype && !is_dense_float(*options.dense_dtype)) {
+    refuse("the dense dtype", "bf16, f16 or f32", std::string(name(*options.dense_dtype)));
+  }
+  const auto refuse_without_quantizing = [&](const std::string& option) {
+    refuse(option + " is for weights that are quantized", "--dtype mxfp4",
+           options.dtype ? std::string(name(*options.dtype)) : "none");
+  };
+  if (options.dtype != Codec::mxfp4) {
+    if (!options.reference.empty()) refuse_without_quantizing("--reference");
+    if (options.quant_mode != QuantMode::gptoss) refuse_without_quantizing("--quant-mode");
+  }
+}
+
+// Where the reference keeps the scales of a parameter that is to be quantized.
+std::size_t find_reference_scales(const SourceCheckpoint& reference,
+                                  const SourceParameter& wanted) {
+  const std::vector<SourceParameter>& parameters = reference.description.parameters;
+  const auto found = std::ranges::find_if(parameters, [&](const SourceParameter& candidate) {
+    return candidate.parameter.kind == wanted.parameter.kind &&
+           candidate.parameter.layer == wanted.parameter.layer && candidate.form.packed;
+  });
+  const std::string what =
+      std::string("the ") + description(wanted.parameter.kind) +
+      (wanted.parameter.layer ? " of layer " + std::to_string(*wanted.parameter.layer)
+                              : std::string());
+  if (found == parameters.end()) {
+    throw Error(ErrorCode::missing_tensor,
+                {.problem = "the reference has no MXFP4 weights for " + what,
+                 .file = reference.folder.path,
+                 .advice = "Give an MXFP4 checkpoint of the same model, or none"});
+  }
+  if (found->shape != wanted.shape) {
+    throw Error(ErrorCode::wrong_shape,
+                {.problem = "the reference is of another model: " + what + " has another shape",
+                 .file = reference.folder.path,
+                 .expected = to_string(wanted.shape),
+                 .found = to_string(found->shape)});
+  }
+  return found->form.scales;
+}
+
+// `reference` may be null, and must outlive the target.
+Target make_target(const ConvertOptions& options, const SourceCheckpoint* reference) {
+  Target target{.layout = options.to,
+                .attn = options.backend.attn,
+                .dtype = options.dtype,
+                .dense_dtype = options.dense_dtype,
+                .excluded = {},
+                .reference_scales = {}};
+  if (!options.exclude.empty()) {
+    target.excluded = [regex = std::make_shared<const NameRegex>(options.exclude)](
+                          std::string_view name) { return regex->matches_start(name); };
+  }
+  if (reference != nullptr) {
+    target.reference_scales = [reference](const SourceParameter& parameter) {
+      return find_reference_scales(*reference, parameter);
+    };
+  }
+  return target;
+}
+
+std::uint64_t carried_bytes(const std::filesystem::path& folder,
+                            const std::vector<std::string>& names) {
+  std::uint64_t bytes = 0;
+  for (const std::string& name : names) bytes += std::filesystem::file_size(folder / name);
+  return bytes;
+}
+
+void summarize(const ConvertOptions& options, Preparation& p) {
+  ConvertPlan& summary = p.summary;
+  summary.source = p.source.folder.path;
+  summary.from = *p.source.description.layout;
+  summary.to = options.to;
+  summary.tensors_in = p.source.catalog.size();
+  summary.tensors_out = p.plan.target.size();
+  for (const Recipe& recipe : p.plan.recipes) {
+    summary.bytes_in += source_bytes(recipe);
+    summary.bytes_out += target_bytes(recipe);
+  }
+  summary.part = options.part;
+  for (const RecipePart& part : p.share) {
+    summary.part_bytes_in += source_bytes(p.plan.recipes[part.recipe], part);
+    summary.part_bytes_out += target_bytes(p.plan.recipes[part.recipe], part);
+  }
+  summary.shards = p.layout.shards;
+  for (const std::size_t tensor : p.plan.passed_through) {
+    summary.passed_through.push_back(p.source.catalog[tensor].name);
+  }
+  summary.excluded = p.plan.excluded;
+  summary.warnings = p.source.problems;
+  summary.carried = side_files(summary.source, summary.warnings);
+  summary.threads = p.fit.threads;
+  summary.peak_memory = p.fit.peak_memory;
+  for (const PlannedShard& shard : summary.shards) summary.disk_needed += shard.bytes;
+  summary.disk_needed += carried_bytes(summary.source, summary.carried);
+  summary.disk_free = free_bytes(options.destination);
+  summary.destination_exists = is_occupied(options.destination);
+}
+
+}  // namespace
+
+Preparation prepare(const ConvertOptions& options) {
+  check_options(options);
+  Preparation p{.source = open_source(options.source, options.orientation),
+                .reference = {},
+                .plan = {},
+                .layout = {},
+                .names = {},
+                .share = {},
+                .fit = {},
+                .summary = {}};
+  require_sound(p.source);
+  if (!options.reference.empty()) {
+    p.reference = open_source(options.reference);
+    require_sound(*p.reference);
+  }
+  p.plan = make_plan(p.source.catalog, p.source.description,
+                     make_target(options, p.reference ? &*p.reference : nullptr));
+  if (p.plan.target.empty()) {
+    throw Error(ErrorCode::invalid_argument, {.problem = "--exclude leaves no tensor to convert",
+                                              .found = "'" + options.exclude + "'"});
+  }
+  std::vector<StoredTensor*> in_order;
+  for (StoredTensor& tensor : p.plan.target) in_order.push_back(&tensor);
+  const std::size_t shards = assign_shards(in_order, options.max_shard_size);
+  for (std::size_t shard = 0; shard < shards; ++shard) p.names.push_back(shard_name(shard, shards));
+  p.layout = lay_out(p.plan.target, p.names);
+  p.share = share_of(p.plan.recipes, options.part.rank, options.part.world);
+  std::uint64_t header_bytes = 0;
+  for (const Shard& shard : p.source.folder.shards) header_bytes += shard.header.data_offset;
+  for (const OutputFile& file : p.layout.files) header_bytes += file.header.size();
+  if (p.reference) {
+    for (const Shard& shard : p.reference->folder.shards) header_bytes += shard.header.data_offset;
+  }
+  const auto scratch_bytes = [&](const TileLimits& limits) {
+    return scratch_sizes(p.plan.recipes, p.share, limits).total();
+  };
+  p.fit = fit_memory(scratch_bytes, options.threads, options.max_memory, header_bytes);
+  summarize(options, p);
+  return p;
+}
+
+}  // namespace mxferry
