@@ -2,14 +2,18 @@
 
 #include <CLI/CLI.hpp>
 #include <functional>
+#include <memory>
 #include <string>
 
 #include "output.h"
+#include "ranks.h"
 
 namespace mxferry::cli {
 
 // What main() runs after parsing: the chosen command, its name and how it talks.
 struct Chosen {
+  char** argv = nullptr;         // of the process
+  std::unique_ptr<Ranks> ranks;  // that this process is one of
   std::string command;
   OutputOptions output;
   std::function<int()> run;  // returns the exit code; throws Error

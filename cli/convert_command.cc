@@ -25,7 +25,12 @@ constexpr const char* kExamples = R"(Examples:
       blocks that training left alone get the bytes that they had
   mxferry convert gpt-oss-120b out --to nemo --dry-run
       what would be done, and whether memory and disk suffice
+  mxferry convert gpt-oss-120b out --to nemo --rank 0 --world 8
+      the first of eight parts, on any machines; `mxferry finish out` ends them
+  mxferry convert gpt-oss-120b out --to nemo --resume
+      go on where an earlier run was stopped
 
+Under mpirun, srun --mpi=pmix or torchrun -m mxferry the parts are the ranks.
 Sizes: KB, MB, GB are powers of 1000, KiB, MiB, GiB of 1024.
 Exit codes: 0 done, 2 usage or an existing destination, 3 something wrong in the
 source, 4 a system call failed, 5 not enough memory or disk, 128 + N stopped by
@@ -37,8 +42,26 @@ struct Arguments {
   bool no_sync = false;
 };
 
-int run(Arguments& arguments, const OutputOptions& output) {
+// Alone, or as one of the ranks that a launcher has started. Signals are handled already: threads
+// that a launcher's library starts must not get them.
+ConvertReport convert_together(ConvertOptions& options, Chosen& chosen) {
+  chosen.ranks = launched_ranks(chosen.argv);
+  if (!chosen.ranks) return convert(options);
+  options.part = chosen.ranks->part();
+  chosen.output.rank = options.part.rank;
+  ConvertReport report = convert(options);
+  chosen.ranks->wait_for_all(options.stop);
+  // Where one had nothing left to do, none had.
+  if (options.part.rank == 0 && !report.was_complete) finish_conversion(options.destination);
+  chosen.ranks->wait_for_all(options.stop);
+  report.finished = true;
+  return report;
+}
+
+int run(Arguments& arguments, Chosen& chosen) {
+  const OutputOptions& output = chosen.output;
   ConvertOptions& options = arguments.options;
+  const bool has_part = options.part.world > 1;
   options.sync = !arguments.no_sync;
   if (arguments.dry_run) {
     const ConvertPlan plan = plan_conversion(options);
@@ -53,9 +76,10 @@ int run(Arguments& arguments, const OutputOptions& output) {
   const auto work = [&](const LongRun& long_run) {
     options.stop = long_run.stop;
     options.progress = long_run.progress;
-    report = convert(options);
+    report = has_part ? convert(options) : convert_together(options, chosen);
   };
   return run_long("convert", output, work, [&] {
+    if (output.leaves_it_to_another()) return kDone;
     if (output.json) {
       print_json("convert", report_json(report));
     } else if (output.quiet) {
@@ -141,7 +165,7 @@ void add_convert_command(CLI::App& app, Chosen& chosen) {
   add_output_options(*command, chosen);
   command->callback([&chosen, arguments] {
     chosen.command = "convert";
-    chosen.run = [&chosen, arguments] { return run(*arguments, chosen.output); };
+    chosen.run = [&chosen, arguments] { return run(*arguments, chosen); };
   });
 }
 

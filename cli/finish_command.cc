@@ -11,11 +11,8 @@ namespace mxferry::cli {
 namespace {
 
 constexpr const char* kExamples = R"(Examples:
-  for rank in 0 1 2 3; do
-      mxferry convert gpt-oss-120b out --to nemo --rank $rank --world 4
-  done
   mxferry finish out
-      on one machine or many, one after the other or at once
+      after `mxferry convert SRC out --rank N --world 8` for N = 0 to 7
 
 Exit codes: 0 done (or done before), 2 a part is still at work, 3 a part is not
 done or a file not whole, 4 a system call failed.)";
@@ -42,7 +39,7 @@ int run(const std::filesystem::path& destination, const OutputOptions& output) {
 
 void add_finish_command(CLI::App& app, Chosen& chosen) {
   CLI::App* command =
-      app.add_subcommand("finish", "Make a checkpoint of what the parts of a conversion wrote");
+      app.add_subcommand("finish", "Make a checkpoint of all parts of a conversion");
   const auto destination = std::make_shared<std::filesystem::path>();
   command->footer(kExamples);
   command->add_option("DST", *destination, "Folder that `convert --rank` wrote to")->required();

@@ -13,14 +13,16 @@ int run_long(const std::string& command, const OutputOptions& output,
   ProgressBar bar(output.quiet);
   try {
     work({signals.token(), [&](const ConvertProgress& progress) {
-            bar.update(progress.bytes_done, progress.bytes_total);
+            if (!output.leaves_it_to_another()) {
+              bar.update(progress.bytes_done, progress.bytes_total);
+            }
           }});
     bar.clear();
     return finish();
   } catch (const Error& error) {
     bar.clear();
     if (error.code() != ErrorCode::cancelled) throw;
-    print_error(command, error, output);
+    if (!output.leaves_it_to_another()) print_error(command, error, output);
     return kSignalBase + signals.signal();
   }
 }

@@ -41,7 +41,7 @@ Error usage_error(const CLI::ParseError& error, const std::string& command) {
            .advice = "See mxferry " + command + (command.empty() ? "" : " ") + "--help"}};
 }
 
-int run(const Chosen& chosen) {
+int run_alone(const Chosen& chosen) {
   try {
     return chosen.run();
   } catch (const Error& error) {
@@ -58,11 +58,19 @@ int run(const Chosen& chosen) {
   }
 }
 
+// One rank's failure is that of all.
+int run(const Chosen& chosen) {
+  const int code = run_alone(chosen);
+  if (code != kDone && chosen.ranks) chosen.ranks->end_all(code);
+  return code;
+}
+
 int main(int argc, char** argv) {
   CLI::App app(
       "mxferry moves gpt-oss checkpoints between MXFP4 and 16/32-bit weights, and\n"
       "between the names of training and serving frameworks.");
   Chosen chosen;
+  chosen.argv = argv;
   app.name("mxferry");
   app.footer(kExamples);
   app.set_version_flag("--version",

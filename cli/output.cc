@@ -35,7 +35,8 @@ void print_json(const std::string& command, const Json& fields) {
 
 void print_error(const std::string& command, const Error& error, const OutputOptions& output) {
   if (!output.json) {
-    fmt::print(stderr, "{}", wrapped("mxferry: ", 9, error.what()));
+    const std::string rank = output.rank ? fmt::format("rank {}: ", *output.rank) : "";
+    fmt::print(stderr, "{}", wrapped("mxferry: ", 9, rank + error.what()));
     return;
   }
   const ErrorDetails& details = error.details();

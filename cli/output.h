@@ -2,6 +2,7 @@
 
 #include <cstdint>
 #include <nlohmann/json.hpp>
+#include <optional>
 #include <string>
 
 #include "mxferry/difference.h"
@@ -18,6 +19,10 @@ inline constexpr int kSchemaVersion = 1;
 struct OutputOptions {
   bool json = false;
   bool quiet = false;
+  // Of several ranks that work together; what all of them do is told by rank 0 alone.
+  std::optional<int> rank = {};
+
+  bool leaves_it_to_another() const noexcept { return rank.value_or(0) != 0; }
 };
 
 // Exit codes. A long run that signal N stopped ends with 128 + N.

@@ -29,6 +29,9 @@ struct ConvertProgress {
 struct Part {
   int rank = 0;   // 0 .. world - 1
   int world = 1;  // 1: convert() does everything
+  // How many of them are at work on this machine, and share its processors unless each is bound to
+  // some of its own.
+  int local_world = 1;
 };
 
 // What `mxferry convert` takes; the defaults are its defaults.

@@ -114,6 +114,9 @@ ConvertOptions convert_options(const nb::kwargs& values) {
   reader.read("allow_nonfinite", options.allow_nonfinite);
   reader.read("verify", options.verify);
   reader.read("force", options.force);
+  reader.read("resume", options.resume);
+  reader.read("rank", options.part.rank);
+  reader.read("world", options.part.world);
   reader.finish();
   return options;
 }

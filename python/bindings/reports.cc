@@ -149,15 +149,23 @@ nb::object to_python(const ConvertPlan& plan) {
       "excluded"_a = plan.excluded, "warnings"_a = tuple_of(plan.warnings),
       "threads"_a = plan.threads, "peak_memory"_a = plan.peak_memory,
       "disk_needed"_a = plan.disk_needed, "disk_free"_a = plan.disk_free,
-      "destination_exists"_a = plan.destination_exists);
+      "destination_exists"_a = plan.destination_exists, "rank"_a = plan.part.rank,
+      "world"_a = plan.part.world, "part_bytes_in"_a = plan.part_bytes_in,
+      "part_bytes_out"_a = plan.part_bytes_out);
 }
 
 nb::object to_python(const ConvertReport& report) {
   return dataclass("ConvertReport")(
       "plan"_a = to_python(report.plan), "seconds"_a = report.seconds,
       "underflows"_a = report.underflows, "flushed"_a = report.flushed,
-      "quantized"_a = tuple_of(report.quantized), "verified"_a = report.verified,
-      "loss"_a = optional_to_python(report.loss));
+      "quantized"_a = tuple_of(report.quantized), "resumed_shards"_a = report.resumed_shards,
+      "was_complete"_a = report.was_complete, "finished"_a = report.finished,
+      "verified"_a = report.verified, "loss"_a = optional_to_python(report.loss));
+}
+
+nb::object to_python(const FinishReport& report) {
+  return dataclass("FinishReport")("parts"_a = report.parts, "files"_a = report.files,
+                                   "bytes"_a = report.bytes);
 }
 
 nb::object to_python(const InspectReport& report) {

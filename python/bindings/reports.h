@@ -12,6 +12,7 @@ namespace mxferry::python {
 // The dataclass of mxferry.reports that has the same name.
 nanobind::object to_python(const ConvertPlan& plan);
 nanobind::object to_python(const ConvertReport& report);
+nanobind::object to_python(const FinishReport& report);
 nanobind::object to_python(const InspectReport& report);
 nanobind::object to_python(const SampleReport& report);
 // `html` is None or the page about the report.

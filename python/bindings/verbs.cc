@@ -49,6 +49,15 @@ nb::object inspect_source(const std::string& source) {
   return to_python(result);
 }
 
+nb::object finish_destination(const std::string& destination) {
+  FinishReport result;
+  {
+    const nb::gil_scoped_release released;
+    result = finish_conversion(destination);
+  }
+  return to_python(result);
+}
+
 nb::object verify_checkpoints(const nb::object& progress, bool html, const nb::kwargs& values) {
   const VerifyReport report = run(&verify, verify_options(values), progress);
   return to_python(report, html ? nb::cast(html_report(report)) : nb::none());
@@ -67,6 +76,8 @@ void bind_verbs(nb::module_& m) {
       "progress"_a.none(), "values"_a,
       nb::sig("def convert(progress: typing.Any, **values: typing.Any) -> "
               "mxferry.reports.ConvertReport"));
+  m.def("finish", &finish_destination, "destination"_a,
+        nb::sig("def finish(destination: str) -> mxferry.reports.FinishReport"));
   m.def("verify", &verify_checkpoints, "progress"_a.none(), "html"_a, "values"_a,
         nb::sig("def verify(progress: typing.Any, html: bool, **values: typing.Any) -> "
                 "mxferry.reports.VerifyReport"));

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from .state_dict_adapter import GPTOSSStateDictAdapter as GPTOSSStateDictAdapter
     from .state_dict_adapter import StateDictAdapter as StateDictAdapter
     from .verbs import convert as convert
+    from .verbs import finish as finish
     from .verbs import inspect as inspect
     from .verbs import plan_conversion as plan_conversion
     from .verbs import sample as sample
@@ -37,6 +38,7 @@ _MODULES = {
     "GPTOSSStateDictAdapter": "state_dict_adapter",
     "StateDictAdapter": "state_dict_adapter",
     "convert": "verbs",
+    "finish": "verbs",
     "inspect": "verbs",
     "plan_conversion": "verbs",
     "sample": "verbs",
@@ -56,6 +58,7 @@ __all__ = [
     "active_target",
     "convert",
     "dequantize",
+    "finish",
     "inspect",
     "load_into",
     "open_checkpoint",

@@ -55,6 +55,10 @@ class ConvertPlan:
     disk_needed: int
     disk_free: int
     destination_exists: bool
+    rank: int  # of this part, of `world`
+    world: int
+    part_bytes_in: int
+    part_bytes_out: int
 
 
 @dataclass(frozen=True)
@@ -91,8 +95,18 @@ class ConvertReport:
     underflows: int
     flushed: int
     quantized: tuple[QuantizedTensor, ...]
+    resumed_shards: int  # were there already, finished by an earlier run
+    was_complete: bool  # nothing was left to do
+    finished: bool  # the destination is a checkpoint; not yet where there are other parts
     verified: bool
     loss: Difference | None
+
+
+@dataclass(frozen=True)
+class FinishReport:
+    parts: int  # 0: it was finished before
+    files: int
+    bytes: int
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,7 @@
 """The command's verbs as functions. Paths are folders, or names of the Hub in the local cache.
 
 `progress(done, total)` is called with bytes, on the calling thread; what it raises stops the run,
-and so does Ctrl-C. A run that is stopped or fails removes what it has written.
+and so does Ctrl-C. A conversion that is stopped can be resumed.
 """
 
 import os
@@ -9,7 +9,14 @@ from collections.abc import Callable
 from typing import Any
 
 from . import _core
-from .reports import ConvertPlan, ConvertReport, InspectReport, SampleReport, VerifyReport
+from .reports import (
+    ConvertPlan,
+    ConvertReport,
+    FinishReport,
+    InspectReport,
+    SampleReport,
+    VerifyReport,
+)
 
 Path = str | os.PathLike[str]
 Progress = Callable[[int, int], Any]
@@ -36,12 +43,16 @@ def convert(
     allow_nonfinite: bool = False,
     verify: bool = False,
     force: bool = False,
+    resume: bool = False,
+    rank: int = 0,
+    world: int = 1,
     progress: Progress | None = None,
 ) -> ConvertReport:
     """Converts a checkpoint, as `mxferry convert` does; the options are explained there.
 
     to: "hf", "nemo" or "original". dtype: "bf16", "f16", "f32" or "mxfp4". Sizes are in bytes.
-    verify reads everything back and compares. Raises Error.
+    verify reads everything back and compares. With `world`, this is part `rank` of as many; when
+    all are done, finish() of one process makes a checkpoint of them. Raises Error.
     """
     return _core.convert(
         progress,
@@ -68,6 +79,8 @@ def plan_conversion(
     max_shard_size: int = 5_000_000_000,
     threads: int = 0,
     max_memory: int = _GIB,
+    rank: int = 0,
+    world: int = 1,
 ) -> ConvertPlan:
     """What convert() would do, as `mxferry convert --dry-run` says. Reads headers only."""
     return _core.plan_conversion(
@@ -77,6 +90,11 @@ def plan_conversion(
             reference=None if reference is None else os.fspath(reference),
         )
     )
+
+
+def finish(destination: Path) -> FinishReport:
+    """Makes a checkpoint of all parts of a conversion, as `mxferry finish` does. Raises Error."""
+    return _core.finish(os.fspath(destination))
 
 
 def verify(

@@ -1,6 +1,7 @@
 #include "base/parallel.h"
 
 #include <sched.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <atomic>
@@ -15,11 +16,13 @@
 
 namespace mxferry {
 
-int available_threads() noexcept {
+int available_threads(int processes) noexcept {
+  const auto online = static_cast<int>(::sysconf(_SC_NPROCESSORS_ONLN));
   cpu_set_t set;
   CPU_ZERO(&set);
-  if (::sched_getaffinity(0, sizeof set, &set) == 0) return std::max(1, CPU_COUNT(&set));
-  return static_cast<int>(std::max(1u, std::thread::hardware_concurrency()));
+  const bool is_known = ::sched_getaffinity(0, sizeof set, &set) == 0;
+  const int allowed = is_known ? CPU_COUNT(&set) : online;
+  return std::max(1, allowed < online ? allowed : allowed / std::max(1, processes));
 }
 
 void run_workers(int threads, std::stop_token outer,

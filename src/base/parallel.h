@@ -6,8 +6,9 @@
 
 namespace mxferry {
 
-// The threads that this process may use at once: its CPU affinity, at least 1.
-int available_threads() noexcept;
+// The threads that this process may use at once: its CPU affinity, at least 1. Where it may use all
+// processors, and `processes` such as this share the machine, its part of them.
+int available_threads(int processes = 1) noexcept;
 
 // Runs body(worker, stop) for worker = 0 .. threads - 1 at once, the first on the calling thread,
 // and returns when all have returned. `stop` is requested when `outer` is, or when a body throws;

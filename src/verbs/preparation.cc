@@ -5,6 +5,7 @@
 #include <memory>
 #include <utility>
 
+#include "base/parallel.h"
 #include "flow/run.h"
 #include "flow/share.h"
 #include "gpt_oss/name_regex.h"
@@ -167,7 +168,10 @@ Preparation prepare(const ConvertOptions& options) {
   const auto scratch_bytes = [&](const TileLimits& limits) {
     return scratch_sizes(p.plan.recipes, p.share, limits).total();
   };
-  p.fit = fit_memory(scratch_bytes, options.threads, options.max_memory, header_bytes);
+  const bool shares_machine = options.threads == 0 && options.part.local_world > 1;
+  const int threads =
+      shares_machine ? available_threads(options.part.local_world) : options.threads;
+  p.fit = fit_memory(scratch_bytes, threads, options.max_memory, header_bytes);
   summarize(options, p);
   return p;
 }

@@ -1,0 +1,90 @@
+#include "ranks.h"
+
+#include <poll.h>
+#include <unistd.h>
+
+#include <charconv>
+#include <cstdlib>
+#include <optional>
+#include <string_view>
+#include <system_error>
+
+#include "mxferry/error.h"
+
+namespace mxferry::cli {
+namespace {
+
+std::optional<int> number_in(const char* variable) {
+  const char* const value = std::getenv(variable);
+  if (value == nullptr) return std::nullopt;
+  const std::string_view text(value);
+  int number = 0;
+  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), number);
+  if (error != std::errc() || end != text.data() + text.size()) return std::nullopt;
+  return number;
+}
+
+bool is_set(const char* variable) {
+  return std::getenv(variable) != nullptr;
+}
+
+// Ranks whose parent knows the others: `python -m mxferry` under torchrun. A line to the parent
+// says that this rank waits, a line from it that all do.
+class RanksOfParent : public Ranks {
+ public:
+  RanksOfParent(Part part, int descriptor) : part_(part), descriptor_(descriptor) {}
+
+  Part part() const override { return part_; }
+  void end_all(int /*code*/) override {}
+
+  void wait_for_all(const std::stop_token& stop) override {
+    constexpr char kLine = '\n';
+    if (::write(descriptor_, &kLine, 1) != 1) fail();
+    constexpr int kMilliseconds = 50;
+    while (!stop.stop_requested()) {
+      pollfd waiting{.fd = descriptor_, .events = POLLIN, .revents = 0};
+      if (::poll(&waiting, 1, kMilliseconds) <= 0) continue;
+      char line = 0;
+      if (::read(descriptor_, &line, 1) != 1) fail();
+      return;
+    }
+    throw Error(ErrorCode::cancelled, {.problem = "stopped on request"});
+  }
+
+ private:
+  [[noreturn]] static void fail() {
+    throw Error(ErrorCode::io_error, {.problem = "the process that started this one has gone"});
+  }
+
+  Part part_;
+  int descriptor_;
+};
+
+bool is_under_mpi() {
+  return is_set("OMPI_COMM_WORLD_SIZE") || is_set("PMIX_RANK") || is_set("PMI_RANK");
+}
+
+}  // namespace
+
+std::unique_ptr<Ranks> launched_ranks(char** argv) {
+  if (const auto descriptor = number_in("MXFERRY_PARENT_FD")) {
+    const Part part{.rank = number_in("RANK").value_or(0),
+                    .world = number_in("WORLD_SIZE").value_or(1),
+                    .local_world = number_in("LOCAL_WORLD_SIZE").value_or(1)};
+    if (part.world > 1) return std::make_unique<RanksOfParent>(part, *descriptor);
+    return nullptr;
+  }
+  if (is_under_mpi()) {
+    if (number_in("OMPI_COMM_WORLD_SIZE").value_or(2) == 1) return nullptr;
+    return mpi_ranks(argv);
+  }
+  // srun without a plugin for MPI: its tasks cannot talk to each other.
+  if (number_in("SLURM_STEP_NUM_TASKS").value_or(1) > 1) {
+    throw Error(ErrorCode::unsupported,
+                {.problem = "srun has started several tasks that cannot talk to each other",
+                 .advice = "Use srun --mpi=pmix, or --rank, --world and `mxferry finish`"});
+  }
+  return nullptr;
+}
+
+}  // namespace mxferry::cli

@@ -1,0 +1,118 @@
+"""One conversion by the ranks of mpirun."""
+
+import os
+import shutil
+import signal
+import subprocess
+import time
+import unittest
+from pathlib import Path
+
+from checkpoints import INDEX, digests, names, read_header
+from command import DONE, MXFERRY, SOURCE, CommandTest
+from parts_test import FILES, SIZES
+
+MPIRUN = shutil.which("mpirun")
+PROGRAM = Path(MXFERRY).with_name("mxferry-mpi")
+
+
+@unittest.skipUnless(MPIRUN, "there is no mpirun")
+@unittest.skipUnless(PROGRAM.exists(), f"{PROGRAM} was not built: MPI's headers are missing")
+class Mpi(CommandTest):
+    def setUp(self):
+        super().setUp()
+        self.sample("src", *SIZES)
+        # Open MPI itself leaks.
+        sanitizer = os.environ.get("ASAN_OPTIONS", "")
+        self.environment |= {
+            "OMPI_ALLOW_RUN_AS_ROOT": "1",
+            "OMPI_ALLOW_RUN_AS_ROOT_CONFIRM": "1",
+            "ASAN_OPTIONS": f"{sanitizer}:detect_leaks=0",
+        }
+
+    def command(self, ranks: int, *arguments: str) -> list[str]:
+        return [MPIRUN, "--oversubscribe", "-n", str(ranks), MXFERRY, *arguments]
+
+    def together(self, ranks: int, *arguments: str, code: int = DONE) -> str:
+        """What all of them printed."""
+        ended = subprocess.run(
+            self.command(ranks, *arguments),
+            cwd=self.folder,
+            env=self.environment,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            timeout=120,
+        )
+        self.assertEqual(ended.returncode, code, ended.stdout + ended.stderr)
+        return ended.stdout + ended.stderr
+
+    def test_any_number_of_ranks_makes_the_same(self):
+        arguments = ["convert", "src", "dst", "--to", "nemo", *FILES]
+        self.convert("src", "alone", "--to", "nemo", *FILES)
+        for ranks in (1, 2, 4):
+            with self.subTest(ranks):
+                printed = self.together(ranks, *arguments, "--force")
+                self.assertEqual(printed.count("Done in"), 1, printed)
+                self.assertEqual(digests(self.folder / "dst"), digests(self.folder / "alone"))
+        self.assertIn("Nothing was left to do", self.together(2, *arguments, "--resume"))
+
+    def spoil(self, weight: str) -> None:
+        for path in (self.folder / "src").glob("*.safetensors"):
+            header, begin = read_header(path)
+            if weight in header:
+                with path.open("r+b") as file:
+                    file.seek(begin + header[weight]["data_offsets"][0])
+                    file.write(b"\xff")
+
+    def test_what_one_rank_meets_ends_all(self):
+        self.spoil("model.layers.2.mlp.experts.down_proj_scales")
+        arguments = ["convert", "src", "dst", "--to", "nemo", *FILES]
+        printed = self.together(4, *arguments, code=SOURCE)
+        self.assertRegex(printed, r"mxferry: rank [23]: tensor 'model.layers.2.mlp")
+        self.assertNotIn(INDEX, names(self.folder / "dst"))
+        self.assertNotIn("Done in", printed)
+
+    def test_stopped_it_can_be_resumed(self):
+        self.sample("many", "--layers", "60", "--experts", "1", "--hidden", "32")
+        options = ["--to", "hf", "--max-shard-size", "1"]
+        self.convert("many", "alone", *options)
+        for number in (signal.SIGTERM, signal.SIGKILL):
+            with self.subTest(number):
+                destination = self.folder / f"dst-{number}"
+                arguments = ["convert", "many", destination.name, *options]
+                process = subprocess.Popen(
+                    self.command(2, *arguments),
+                    cwd=self.folder,
+                    env=self.environment,
+                    stdin=subprocess.DEVNULL,
+                    stdout=subprocess.DEVNULL,
+                    stderr=subprocess.DEVNULL,
+                )
+                self.addCleanup(process.kill)
+                deadline = time.monotonic() + 60
+                while len(list(destination.glob("*.safetensors"))) < 3:
+                    self.assertIsNone(process.poll(), "it ended too early")
+                    self.assertLess(time.monotonic(), deadline)
+                    time.sleep(0.001)
+                if number == signal.SIGTERM:
+                    process.send_signal(number)
+                else:  # of one rank alone
+                    self.kill_a_rank(process.pid)
+                self.assertNotEqual(process.wait(timeout=60), 0)
+                self.assertNotIn(INDEX, names(destination))
+                self.together(2, *arguments, "--resume")
+                self.assertEqual(digests(destination), digests(self.folder / "alone"))
+
+    def kill_a_rank(self, parent: int) -> None:
+        children = Path(f"/proc/{parent}/task/{parent}/children").read_text().split()
+        os.kill(int(children[0]), signal.SIGKILL)
+
+    def test_srun_without_mpi_is_refused(self):
+        self.environment["SLURM_STEP_NUM_TASKS"] = "4"
+        printed = self.convert("src", "dst", "--to", "nemo", code=2)
+        self.assertIn("srun --mpi=pmix", printed.text)
+
+
+if __name__ == "__main__":
+    unittest.main()
