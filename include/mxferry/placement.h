@@ -26,8 +26,8 @@ struct TensorPart {
   bool operator==(const TensorPart&) const = default;
 };
 
-// What a rank holds of a tensor of this shape; `placements` has one for each mesh dimension. As
-// PyTorch cuts it (2.13, compute_local_shape_and_global_offset): from left to right, each mesh
+// What a rank holds of a tensor of this shape; `placements` has one for each mesh dimension. It is
+// as PyTorch cuts it (2.13, compute_local_shape_and_global_offset): from left to right, each mesh
 // dimension what those before it have left, in chunks of ceil(size / ranks). The last ones may be
 // smaller, or empty: those begin at the end of the tensor. Throws Error: what DeviceMesh::check()
 // and element_count() throw, and invalid_argument for another number of placements or a Shard of a
