@@ -91,6 +91,7 @@ class FromHf(unittest.TestCase):
             self.assertIn(LAYER + "down_proj_blocks", result.stderr)
             self.assertFalse(target.exists())
 
+
 class LoadCheckpoint(unittest.TestCase):
     def test_reads_the_experts_of_its_rank(self):
         with tempfile.TemporaryDirectory() as folder:
