@@ -6,6 +6,8 @@
 #include <cstddef>
 #include <cstdint>
 #include <cstring>
+#include <iterator>
+#include <ranges>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -30,11 +32,11 @@ inline DeviceMesh any_mesh() {
   return mesh;
 }
 
+// The mesh as the rank of this number sees it: the last dimension runs fastest.
 inline DeviceMesh at_rank(DeviceMesh mesh, std::int64_t rank) {
-  for (auto dimension = mesh.dimensions.rbegin(); dimension != mesh.dimensions.rend();
-       ++dimension) {
-    dimension->coordinate = rank % dimension->size;
-    rank /= dimension->size;
+  for (DeviceMesh::Dimension& dimension : std::views::reverse(mesh.dimensions)) {
+    dimension.coordinate = rank % dimension.size;
+    rank /= dimension.size;
   }
   return mesh;
 }

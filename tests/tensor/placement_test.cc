@@ -3,15 +3,14 @@
 #include <gtest/gtest.h>
 #include <rapidcheck/gtest.h>
 
-#include <algorithm>
 #include <cstdint>
-#include <iterator>
 #include <limits>
 #include <string>
 #include <string_view>
 #include <vector>
 
 #include "tests/base/expect_error.h"
+#include "tests/support/meshes.h"
 
 namespace mxferry {
 namespace {
@@ -45,10 +44,7 @@ DeviceMesh mesh_of(const Shape& sizes, std::int64_t rank) {
   for (const std::int64_t size : sizes) {
     mesh.dimensions.push_back({.name = std::to_string(mesh.dimensions.size()), .size = size});
   }
-  for (std::size_t i = sizes.size(); i-- > 0; rank /= sizes[i]) {
-    mesh.dimensions[i].coordinate = rank % sizes[i];
-  }
-  return mesh;
+  return testing::at_rank(mesh, rank);
 }
 
 TEST(LocalPart, IsWhatPyTorchGives) {
