@@ -65,6 +65,7 @@ bench: wheel  ## build and run the benchmarks, each beside a reference in the sa
 	@scripts/setup.sh build test
 	@scripts/venv.sh build/venv tests/requirements.txt
 	@scripts/install-wheel.sh build/venv
+	@build/venv/bin/python -m pip install --disable-pip-version-check -q -r bench/requirements.txt
 	cmake --preset bench
 	cmake --build --preset bench
 	python3 bench/run.py build/bench --python build/venv/bin/python

@@ -2,8 +2,8 @@
 
     python3 bench/run.py BUILD --python PYTHON [--work FOLDER]
 
-BUILD holds the programs, PYTHON has the package, PyTorch and Transformers. FOLDER (the build folder by default) gets
-6 GB of temporary files.
+BUILD holds the programs, PYTHON has the package, PyTorch, Transformers and Matplotlib. FOLDER (the build folder by
+default) gets 6 GB of temporary files.
 """
 
 import argparse
@@ -15,6 +15,7 @@ import subprocess
 from pathlib import Path
 
 import files
+from tables import table
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGE = ROOT / "docs" / "benchmarks.md"
@@ -50,12 +51,6 @@ def verdict(value: float, at_least: float, aim: float, more_is_better: bool) -> 
         return value >= bound if more_is_better else value <= bound
 
     return "aim" if reaches(aim) else "yes" if reaches(at_least) else "NO"
-
-
-def table(header: list[str], rows: list[list[str]]) -> str:
-    lines = ["| " + " | ".join(header) + " |", "|" + "---|" * len(header)]
-    lines += ["| " + " | ".join(row) + " |" for row in rows]
-    return "\n".join(lines) + "\n"
 
 
 def kernel_table(build: Path) -> str:
@@ -146,6 +141,24 @@ def package_table(build: Path, folder: Path, python: Path) -> str:
     return table(["what", "measured", "bound", "reached", "medians"], rows)
 
 
+def ranks_section(build: Path, folder: Path, python: Path) -> str:
+    print("a rank's part", flush=True)
+    plot = PAGE.with_name("ranks.svg")
+    command = [str(python), str(ROOT / "bench" / "ranks.py"), str(build), "--work", str(folder)]
+    result = subprocess.run(
+        [*command, "--plot", str(plot)], check=True, stdout=subprocess.PIPE, text=True
+    )
+    print(result.stdout, flush=True)
+    return (
+        "## A rank's part\n\n`load_checkpoint` of one rank of a mesh of `ep` ranks, the same layer: BF16 from MXFP4, all but "
+        "the experts whole; each rank in processes of its own, the time the median of five loads after a first. At best, "
+        "an equal part of the experts is read and kept, and the time goes with the bytes that are read and written. "
+        "Planning is that of a process which has just begun; the files have the headers of gpt-oss-120b and holes for "
+        "its weights.\n\n"
+        f"{result.stdout}\n![Bytes read, peak memory and time by ep, measured and at best]({plot.name})\n"
+    )
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawTextHelpFormatter
@@ -163,6 +176,7 @@ def main() -> None:
     kernels = kernel_table(arguments.build)
     conversions = file_tables(arguments.build, folder)
     package = package_table(arguments.build, folder, arguments.python)
+    ranks = ranks_section(arguments.build, folder, arguments.python)
     PAGE.write_text(
         f"{HEAD}\nMachine: {described}.\n\n## Kernels\n\nOne gate_up tensor of gpt-oss-20b's geometry in memory: "
         "decoding as a share of the bandwidth of non-temporal stores of as many bytes with as many threads, encoding as "
@@ -170,7 +184,7 @@ def main() -> None:
         f"it stores as many.\n\n{kernels}\n## Commands\n\nOne true-sized layer of gpt-oss-20b, `cp "
         "--reflink=never` and `cat` of the same files beside it (`cp` followed by `sync` of them where the conversion "
         f"syncs).\n\n{conversions}\n## The Python package\n\nThe same layer, Transformers, PyTorch and the package in one "
-        f"process on as many threads; an x is how many times as fast.\n\n{package}"
+        f"process on as many threads; an x is how many times as fast.\n\n{package}\n{ranks}"
     )
     print(f"wrote {PAGE.relative_to(ROOT)}")
 

@@ -31,6 +31,7 @@ struct ReadableTensor {
   std::string name;
   DType dtype = DType::U8;
   Shape shape;
+  std::optional<DType> stored_dtype = {};  // in the files; nullopt where packed weights are decoded
 };
 
 // A box of a tensor, and the memory that it is read into.

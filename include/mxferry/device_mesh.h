@@ -19,6 +19,10 @@ struct DeviceMesh {
   // The number of ranks: the product of the sizes, 1 without dimensions. Throws
   // Error(invalid_argument) for a size below 1, Error(size_overflow) from 2^63 on.
   std::int64_t rank_count() const;
+
+  // Throws what rank_count() throws, and Error(invalid_argument) for a coordinate that is not in
+  // its dimension and for two dimensions of one name.
+  void check() const;
 };
 
 }  // namespace mxferry

@@ -8,6 +8,7 @@
 
 #include "mxferry/config.h"
 #include "mxferry/mxfp4.h"
+#include "mxferry/placement.h"
 #include "mxferry/quant_mode.h"
 #include "mxferry/state_dict_adapter.h"
 
@@ -46,10 +47,24 @@ class GPTOSSStateDictAdapter final : public StateDictAdapter {
   using StateDictAdapter::from_hf;
   using StateDictAdapter::to_hf;
 
-  // dequantize_block_scale_tensors(), then apply_key_mapping() with hf_to_internal_map(). Both are
-  // checked before anything is changed; their errors, and Error(unsupported) for a mesh of more
-  // than one rank.
+  // dequantize_block_scale_tensors(), then apply_key_mapping() with hf_to_internal_map(). Of the
+  // experts' tensors, packed or dense, this rank's part remains, cut as expert_placements() says;
+  // no more than that and the blocks that it cuts through is decoded, and what is less than the
+  // whole is in fresh memory. All other tensors stay whole. Checked before anything is changed; the
+  // errors of both and of expert_placements(), Error(wrong_shape) for a tensor of the experts
+  // without a dimension that the mesh cuts, Error(unsupported) for a dense one of less than a byte
+  // an element. After Error(not_enough_memory) some tensors are cut and some are not.
   void from_hf(StateDict& state_dict, const DeviceMesh& device_mesh) const override;
+
+  // How a mesh cuts the native tensors of the experts, a placement for each of its dimensions: "ep"
+  // cuts the experts, Shard(0), and "ep_shard" `in` of weights [experts, in, out] and `out` of
+  // biases [experts, out], Shard(1); so NeMo AutoModel's expert parallelism with FSDP has them.
+  // Other dimensions that NeMo AutoModel names replicate (0.7.0, MeshAxisName). The tensors are
+  // those whose names end in mlp.experts.gate_and_up_projs, mlp.experts.down_projs,
+  // mlp.experts.gate_up_proj_bias and mlp.experts.down_proj_bias; what FSDP does to others is not
+  // this mesh's concern. Throws what DeviceMesh::check() throws, and Error(invalid_argument) for
+  // any other name: experts would be cut along fewer dimensions than was meant.
+  static std::vector<Placement> expert_placements(const DeviceMesh& device_mesh);
 
   // Renames with internal_to_hf_map(), keeping the order. With Quantization::storage a tensor whose
   // new name ends in gate_up_proj or down_proj, [experts, in, out] of any dtype, becomes two

@@ -7,6 +7,7 @@
 
 #include "adapter/key_mapping.h"
 #include "adapter/packed_pair.h"
+#include "adapter/rank_part.h"
 #include "gpt_oss/layout_table.h"
 #include "gpt_oss/name_regex.h"
 #include "mxferry/error.h"
@@ -66,6 +67,36 @@ StateDictAdapter::NamedTensors convert(std::string_view name, const Tensor& tens
   return result;
 }
 
+void decode_pairs(StateDict& state_dict, const std::vector<PackedPair>& pairs, DType dtype) {
+  for (const auto& [name, part] : pairs) {
+    const std::string blocks = name + std::string(kBlocksEnding);
+    const std::string scales = name + std::string(kScalesEnding);
+    Tensor dense = decode_part(state_dict.at(blocks), state_dict.at(scales), dtype, part);
+    state_dict.pop(blocks);
+    state_dict.pop(scales);
+    state_dict.set(name, std::move(dense));
+  }
+}
+
+// The tensors of which a rank keeps less than the state dict has, by name.
+std::vector<std::pair<std::string, TensorPart>> find_dense_cuts(
+    const StateDict& state_dict, const DeviceMesh& mesh, const std::vector<Placement>& placements) {
+  std::vector<std::pair<std::string, TensorPart>> cuts;
+  for (const auto& [name, tensor] : state_dict) {
+    TensorPart part = rank_part(name, tensor.shape(), mesh, placements);
+    if (part.extent == tensor.shape()) continue;
+    if (bits(tensor.dtype()) % 8 != 0) {
+      throw Error(ErrorCode::unsupported,
+                  {.problem = "elements that share bytes cannot be cut apart",
+                   .tensor = name,
+                   .expected = "a dtype of whole bytes",
+                   .found = std::string(mxferry::name(tensor.dtype()))});
+    }
+    cuts.emplace_back(name, std::move(part));
+  }
+  return cuts;
+}
+
 }  // namespace
 
 GPTOSSStateDictAdapter::GPTOSSStateDictAdapter(GptOssConfig config, MoEConfig moe_config,
@@ -86,27 +117,21 @@ GPTOSSStateDictAdapter::GPTOSSStateDictAdapter(GptOssConfig config, MoEConfig mo
 }
 
 void GPTOSSStateDictAdapter::from_hf(StateDict& state_dict, const DeviceMesh& device_mesh) const {
-  if (const std::int64_t ranks = device_mesh.rank_count(); ranks > 1) {
-    throw Error(ErrorCode::unsupported,
-                {.problem = "parameters that are cut over several ranks are not supported yet",
-                 .expected = "a mesh of one rank",
-                 .found = std::to_string(ranks) + " ranks"});
-  }
-  const std::vector<std::string> pairs = find_packed_pairs(state_dict, dtype_);
+  const std::vector<Placement> placements = expert_placements(device_mesh);
+  std::vector<PackedPair> pairs = find_packed_pairs(state_dict, dtype_);
   check_key_mapping(names_when_decoded(state_dict, pairs), hf_to_internal_map_);
-  dequantize_block_scale_tensors(state_dict);
+  for (PackedPair& pair : pairs) {
+    pair.part = rank_part(pair.name, pair.part.extent, device_mesh, placements);
+  }
+  for (const auto& [name, part] : find_dense_cuts(state_dict, device_mesh, placements)) {
+    state_dict.set(name, copy_part(state_dict.at(name), part));
+  }
+  decode_pairs(state_dict, pairs, dtype_);
   apply_key_mapping(state_dict, hf_to_internal_map_);
 }
 
 void GPTOSSStateDictAdapter::dequantize_block_scale_tensors(StateDict& state_dict) const {
-  for (const std::string& name : find_packed_pairs(state_dict, dtype_)) {
-    const std::string blocks = name + std::string(kBlocksEnding);
-    const std::string scales = name + std::string(kScalesEnding);
-    Tensor dense = convert_moe_packed_tensors(state_dict.at(blocks), state_dict.at(scales), dtype_);
-    state_dict.pop(blocks);
-    state_dict.pop(scales);
-    state_dict.set(name, std::move(dense));
-  }
+  decode_pairs(state_dict, find_packed_pairs(state_dict, dtype_), dtype_);
 }
 
 StateDict GPTOSSStateDictAdapter::to_hf(const StateDict& state_dict,

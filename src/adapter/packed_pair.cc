@@ -148,8 +148,8 @@ void check_partner(const StateDict& state_dict, std::string_view name, const Pac
 
 }  // namespace
 
-std::vector<std::string> find_packed_pairs(const StateDict& state_dict, DType dtype) {
-  std::vector<std::string> pairs;
+std::vector<PackedPair> find_packed_pairs(const StateDict& state_dict, DType dtype) {
+  std::vector<PackedPair> pairs;
   std::unordered_set<std::string_view> known;
   for (const auto& [name, tensor] : state_dict) {
     const PackedName packed = packed_name(name);
@@ -159,20 +159,21 @@ std::vector<std::string> find_packed_pairs(const StateDict& state_dict, DType dt
     const std::string base(packed.base);
     const std::string blocks = base + std::string(kBlocksEnding);
     const std::string scales = base + std::string(kScalesEnding);
-    check_pair(blocks, state_dict.at(blocks), scales, state_dict.at(scales), dtype);
+    const Shape shape =
+        check_pair(blocks, state_dict.at(blocks), scales, state_dict.at(scales), dtype);
     if (state_dict.contains(base)) fail_collision(base, base, blocks);
-    pairs.push_back(base);
+    pairs.push_back({base, local_part(shape, {}, {})});
   }
   return pairs;
 }
 
 std::vector<std::string> names_when_decoded(const StateDict& state_dict,
-                                            const std::vector<std::string>& pairs) {
+                                            const std::vector<PackedPair>& pairs) {
   std::vector<std::string> names;
   for (const auto& [name, tensor] : state_dict) {
     if (packed_name(name).ending.empty()) names.push_back(name);
   }
-  names.insert(names.end(), pairs.begin(), pairs.end());
+  for (const PackedPair& pair : pairs) names.push_back(pair.name);
   return names;
 }
 

@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "mxferry/gpt_oss_state_dict_adapter.h"
+#include "mxferry/placement.h"
 #include "mxferry/tensor.h"
 
 namespace mxferry {
@@ -12,14 +13,21 @@ namespace mxferry {
 inline constexpr std::string_view kBlocksEnding = "_blocks";
 inline constexpr std::string_view kScalesEnding = "_scales";
 
-// The names NAME of the pairs NAME_blocks, NAME_scales in a state dict, in the order in which the
-// pairs begin. Every pair is checked to be decodable to `dtype`; errors as
+// NAME of a pair NAME_blocks, NAME_scales, and what is to be decoded of its weights [experts, in,
+// out].
+struct PackedPair {
+  std::string name;
+  TensorPart part;
+};
+
+// The pairs in a state dict, in the order in which they begin, to be decoded as wholes. Every pair
+// is checked to be decodable to `dtype`; errors as
 // GPTOSSStateDictAdapter::dequantize_block_scale_tensors().
-std::vector<std::string> find_packed_pairs(const StateDict& state_dict, DType dtype);
+std::vector<PackedPair> find_packed_pairs(const StateDict& state_dict, DType dtype);
 
 // The names that the state dict will have, in order, when these pairs are decoded.
 std::vector<std::string> names_when_decoded(const StateDict& state_dict,
-                                            const std::vector<std::string>& pairs);
+                                            const std::vector<PackedPair>& pairs);
 
 // [experts, out, in / 32] of a dense [experts, in, out]. Throws Error(wrong_shape) for any other
 // shape; `name` is for messages.

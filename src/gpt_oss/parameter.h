@@ -58,6 +58,12 @@ constexpr bool is_expert_weight(ParameterKind kind) noexcept {
   return kind == ParameterKind::gate_up_weight || kind == ParameterKind::down_weight;
 }
 
+// What each expert has for itself, weights and biases: their first dimension counts the experts.
+constexpr bool is_expert_parameter(ParameterKind kind) noexcept {
+  return is_expert_weight(kind) || kind == ParameterKind::gate_up_bias ||
+         kind == ParameterKind::down_bias;
+}
+
 // The prefix that published checkpoints have: "model.layers.N.", "model." or "".
 std::string published_prefix(ParameterKind kind, std::optional<std::int64_t> layer);
 

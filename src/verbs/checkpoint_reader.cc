@@ -107,8 +107,9 @@ struct CheckpointReader::State {
         plan(make_plan(checkpoint.catalog, checkpoint.description, target)),
         source(checkpoint.catalog, open_shards(checkpoint)) {
     refuse_encodes(checkpoint.catalog, plan);
-    for (const StoredTensor& tensor : plan.target) {
-      tensors.push_back({tensor.name, tensor.dtype, tensor.shape});
+    for (std::size_t i = 0; i < plan.target.size(); ++i) {
+      const StoredTensor& tensor = plan.target[i];
+      tensors.push_back({tensor.name, tensor.dtype, tensor.shape, stored_dtype(i)});
     }
   }
 
@@ -116,6 +117,11 @@ struct CheckpointReader::State {
   std::span<const Recipe> recipes_of(std::size_t tensor) const {
     const auto range = std::ranges::equal_range(plan.recipes, tensor, {}, &Recipe::target);
     return {range.begin(), range.end()};
+  }
+  std::optional<DType> stored_dtype(std::size_t tensor) const {
+    const Recipe& recipe = recipes_of(tensor).front();
+    if (recipe.operation == Operation::decode) return std::nullopt;
+    return checkpoint.catalog[recipe.source].dtype;
   }
   void add_reads(const Region& region, std::vector<RegionRead>& reads) const;
 

@@ -1,4 +1,4 @@
-"""docs/cpp.md shows examples/from_hf.cc, and the program does what the page says."""
+"""docs/cpp.md shows the programs in examples/, and they do what the page says."""
 
 import json
 import os
@@ -32,15 +32,21 @@ def read_safetensors(path: Path) -> dict[str, tuple[str, list[int], bytes]]:
     }
 
 
-def run(*arguments: Path) -> subprocess.CompletedProcess:
-    return subprocess.run([os.environ["EXAMPLE"], *arguments], capture_output=True, text=True)
+def run(example: str, *arguments: object) -> subprocess.CompletedProcess:
+    program = Path(os.environ["EXAMPLES"], f"example_{example}")
+    return subprocess.run([program, *map(str, arguments)], capture_output=True, text=True)
 
 
-class Example(unittest.TestCase):
-    def test_is_shown(self):
-        source = (ROOT / "examples/from_hf.cc").read_text()
-        self.assertIn(f"```cpp\n{source}```\n", (ROOT / "docs/cpp.md").read_text())
+class Examples(unittest.TestCase):
+    def test_are_shown(self):
+        sources = list((ROOT / "examples").glob("*.cc"))
+        self.assertTrue(sources)
+        for source in sources:
+            shown = f"```cpp\n{source.read_text()}```\n"
+            self.assertIn(shown, (ROOT / "docs/cpp.md").read_text(), source.name)
 
+
+class FromHf(unittest.TestCase):
     def test_decodes_and_renames(self):
         with tempfile.TemporaryDirectory() as folder:
             source, target = Path(folder, "in.safetensors"), Path(folder, "out.safetensors")
@@ -63,7 +69,7 @@ class Example(unittest.TestCase):
                     LAYER + "router.bias": ("BF16", [EXPERTS], b"abcd"),
                 },
             )
-            result = run(source, target)
+            result = run("from_hf", source, target)
             self.assertEqual(result.returncode, 0, result.stderr)
             # BF16: the high half of the same number in FP32.
             values = [-6.0, -12.0, -24.0] + [0.5, 1.0, 2.0] * 31
@@ -80,10 +86,29 @@ class Example(unittest.TestCase):
         with tempfile.TemporaryDirectory() as folder:
             source, target = Path(folder, "in.safetensors"), Path(folder, "out.safetensors")
             write_safetensors(source, {LAYER + "down_proj_scales": ("U8", [1, 1, 1], b"a")})
-            result = run(source, target)
+            result = run("from_hf", source, target)
             self.assertEqual(result.returncode, 1)
             self.assertIn(LAYER + "down_proj_blocks", result.stderr)
             self.assertFalse(target.exists())
+
+
+class LoadCheckpoint(unittest.TestCase):
+    def test_reads_the_experts_of_its_rank(self):
+        with tempfile.TemporaryDirectory() as folder:
+            sample = [os.environ["MXFERRY"], "sample", f"{folder}/tiny", "--quiet"]
+            subprocess.run(sample, check=True)
+            results = [run("load_checkpoint", f"{folder}/tiny", 2, rank) for rank in (0, 1)]
+            # 4 experts, hidden 64, intermediate 96.
+            shape = f"{LAYER}experts.down_projs [2, 96, 64]"
+            for result in results:
+                self.assertEqual(result.returncode, 0, result.stderr)
+                self.assertIn(f"{shape}\n", result.stdout)
+            self.assertEqual(results[0].stdout, results[1].stdout)
+
+    def test_says_what_is_wrong(self):
+        result = run("load_checkpoint", "none", 2, 2)
+        self.assertEqual(result.returncode, 1)
+        self.assertIn("coordinate", result.stderr)
 
 
 if __name__ == "__main__":

@@ -2,7 +2,10 @@
 
 #include <gtest/gtest.h>
 
+#include <string>
+
 #include "mxferry/error.h"
+#include "tests/base/expect_error.h"
 
 namespace mxferry {
 namespace {
@@ -33,6 +36,24 @@ TEST(DeviceMesh, RefusesMoreRanksThanCanBeCounted) {
   } catch (const Error& error) {
     EXPECT_EQ(error.code(), ErrorCode::size_overflow);
   }
+}
+
+// check() of a mesh that is refused.
+void expect_refused(const DeviceMesh& mesh, const std::string& found) {
+  const auto error = testing::error_of([&] { mesh.check(); });
+  ASSERT_TRUE(error);
+  EXPECT_EQ(error->code(), ErrorCode::invalid_argument);
+  EXPECT_EQ(error->details().found, found);
+}
+
+TEST(DeviceMesh, ChecksPlacesAndNames) {
+  DeviceMesh{}.check();
+  DeviceMesh{{{.name = "ep_shard", .size = 3, .coordinate = 2}, {.name = "ep", .size = 4}}}.check();
+  expect_refused({{{.name = "ep", .size = 4, .coordinate = 4}}}, "4");
+  expect_refused({{{.name = "ep", .size = 4, .coordinate = -1}}}, "-1");
+  expect_refused({{{.name = "ep", .size = -4}}}, "-4");
+  expect_refused({{{.name = "ep", .size = 2}, {.name = "tp"}, {.name = "ep", .size = 2}}},
+                 "'ep' twice");
 }
 
 }  // namespace
