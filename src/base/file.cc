@@ -64,6 +64,12 @@ File File::create(const std::filesystem::path& path) {
   return {descriptor, path};
 }
 
+File File::open_for_writing(const std::filesystem::path& path) {
+  const int descriptor = open_retrying(path, O_RDWR | O_NONBLOCK | O_NOCTTY);
+  if (descriptor < 0) fail(path, "open for writing", errno);
+  return {descriptor, path};
+}
+
 File::File(File&& other) noexcept
     : descriptor_(std::exchange(other.descriptor_, -1)), path_(std::move(other.path_)) {}
 
@@ -144,16 +150,17 @@ void File::sync() const {
   if (result != 0) fail(path_, "sync", errno);
 }
 
-namespace {
-
-std::filesystem::path partial(std::filesystem::path path) {
+std::filesystem::path partial_name(std::filesystem::path path) {
   return path += ".partial";
 }
 
-}  // namespace
+void take_final_name(const std::filesystem::path& path, bool sync) {
+  if (::rename(partial_name(path).c_str(), path.c_str()) != 0) fail(path, "rename", errno);
+  if (sync) sync_folder(path.parent_path());
+}
 
 AtomicFile::AtomicFile(std::filesystem::path path, bool sync)
-    : path_(std::move(path)), sync_(sync), file_(File::create(partial(path_))) {}
+    : path_(std::move(path)), sync_(sync), file_(File::create(partial_name(path_))) {}
 
 AtomicFile::~AtomicFile() {
   if (!committed_) ::unlink(file_.path().c_str());
@@ -161,7 +168,7 @@ AtomicFile::~AtomicFile() {
 
 void AtomicFile::commit() {
   if (sync_) file_.sync();
-  if (::rename(file_.path().c_str(), path_.c_str()) != 0) fail(path_, "rename", errno);
+  take_final_name(path_, false);
   committed_ = true;
   if (sync_) sync_folder(path_.parent_path());
 }

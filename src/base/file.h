@@ -20,6 +20,8 @@ class File {
   static File open_for_reading(const std::filesystem::path& path);
   // Creates, or empties what is there.
   static File create(const std::filesystem::path& path);
+  // What is there stays; a file that is not there is Error(io_error).
+  static File open_for_writing(const std::filesystem::path& path);
 
   File(File&& other) noexcept;
   File& operator=(File&& other) noexcept;
@@ -51,6 +53,12 @@ class File {
   int descriptor_ = -1;
   std::filesystem::path path_;
 };
+
+// The name of an unfinished file: NAME.partial.
+std::filesystem::path partial_name(std::filesystem::path path);
+
+// Gives an unfinished file its final name. `sync`: and returns when the name is on the disk.
+void take_final_name(const std::filesystem::path& path, bool sync);
 
 // A file that has its final name only when it is complete: written as NAME.partial beside it, and
 // renamed by commit(). Destroyed before that, it removes the partial file.

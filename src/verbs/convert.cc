@@ -20,6 +20,7 @@
 #include "verbs/compare_checkpoints.h"
 #include "verbs/memory_limits.h"
 #include "verbs/output.h"
+#include "verbs/reference_scales.h"
 #include "verbs/side_files.h"
 #include "verbs/source_checkpoint.h"
 
@@ -60,34 +61,6 @@ void check_options(const ConvertOptions& options) {
     if (!options.reference.empty()) refuse_without_quantizing("--reference");
     if (options.quant_mode != QuantMode::gptoss) refuse_without_quantizing("--quant-mode");
   }
-}
-
-// Where the reference keeps the scales of a parameter that is to be quantized.
-std::size_t find_reference_scales(const SourceCheckpoint& reference,
-                                  const SourceParameter& wanted) {
-  const std::vector<SourceParameter>& parameters = reference.description.parameters;
-  const auto found = std::ranges::find_if(parameters, [&](const SourceParameter& candidate) {
-    return candidate.parameter.kind == wanted.parameter.kind &&
-           candidate.parameter.layer == wanted.parameter.layer && candidate.form.packed;
-  });
-  const std::string what =
-      std::string("the ") + description(wanted.parameter.kind) +
-      (wanted.parameter.layer ? " of layer " + std::to_string(*wanted.parameter.layer)
-                              : std::string());
-  if (found == parameters.end()) {
-    throw Error(ErrorCode::missing_tensor,
-                {.problem = "the reference has no MXFP4 weights for " + what,
-                 .file = reference.folder.path,
-                 .advice = "Give an MXFP4 checkpoint of the same model, or none"});
-  }
-  if (found->shape != wanted.shape) {
-    throw Error(ErrorCode::wrong_shape,
-                {.problem = "the reference is of another model: " + what + " has another shape",
-                 .file = reference.folder.path,
-                 .expected = to_string(wanted.shape),
-                 .found = to_string(found->shape)});
-  }
-  return found->form.scales;
 }
 
 // `reference` may be null, and must outlive the target.
