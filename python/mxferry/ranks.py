@@ -1,0 +1,67 @@
+"""The processes that work on one checkpoint: they agree after each step, and fail together."""
+
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+from .errors import Error
+
+T = TypeVar("T")
+
+
+class Ranks:
+    """The ranks of a process group; a single one without torch.distributed.
+
+    world: the global rank of each, by rank in the group.
+    """
+
+    def __init__(self, group: Any = None) -> None:
+        import torch.distributed as dist
+
+        self.group = group
+        self.rank = 0
+        self.world = [0]
+        if dist.is_available() and dist.is_initialized():
+            self.rank = dist.get_rank(group)
+            self.world = dist.get_process_group_ranks(group)
+
+    def gather(self, value: Any) -> list[Any]:
+        """The value of every rank. All ranks call it; values are small."""
+        if len(self.world) == 1:
+            return [value]
+        import torch.distributed as dist
+
+        values = [None] * len(self.world)
+        dist.all_gather_object(values, value, group=self.group)
+        return values
+
+    def together(self, step: Callable[[], T]) -> T:
+        """Runs the step; returns when all ranks have. Where one failed, all raise its Error."""
+        failure = None
+        result = None
+        try:
+            result = step()
+        except Exception as exception:
+            failure = exception
+        failures = self.gather(None if failure is None else _portable(failure))
+        first = next((rank for rank, error in enumerate(failures) if error is not None), None)
+        if first is None:
+            return result  # type: ignore[return-value]
+        if failure is not None and len(self.world) == 1:
+            raise failure
+        raise failures[first].within(f"rank {self.world[first]}") from failure
+
+    def on_first(self, step: Callable[[], Any]) -> None:
+        """Has the first rank run the step; the rest is as for together()."""
+        self.together(step if self.rank == 0 else lambda: None)
+
+
+def _portable(exception: Exception) -> Error:
+    """What other ranks can be told."""
+    if isinstance(exception, Error):
+        return exception
+    text = f"{type(exception).__name__}: {exception}"
+    if isinstance(exception, MemoryError):
+        return Error(text, "not_enough_memory", "limit")
+    if isinstance(exception, OSError):
+        return Error(text, "io_error", "system")
+    return Error(text, "invalid_argument", "usage")
