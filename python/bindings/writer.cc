@@ -87,7 +87,7 @@ void bind_writer(nb::module_& m) {
   using Released = nb::call_guard<nb::gil_scoped_release>;
   nb::class_<Writer>(m, "CheckpointWriter")
       .def("__init__", &construct, "tensors"_a, "values"_a,
-           nb::sig("def __init__(self, tensors: list[tuple[str, str, list[int]]], "
+           nb::sig("def __init__(self, tensors: list[tuple[str, str, tuple[int, ...]]], "
                    "**values: typing.Any) -> None"))
       .def("quantizes", [](const Writer& self, std::size_t i) { return self.writer.quantizes(i); })
       .def(

@@ -16,7 +16,7 @@ def exchanged_rows(
     """(where a box begins, [1, in, rows] on the CPU) for each expert, of this rank's share of rows.
 
     parts: what this rank holds of the tensor. All owners of a strip of the column call this at the
-    same point, and take all that it gives.
+    same point, and take all that it gives, each before the next.
     """
     shares = column.shares()
     mine = shares[ranks.rank]
@@ -28,8 +28,8 @@ def exchanged_rows(
     like = next(iter(own.values()))
     wire = _wire_device(like.device, ranks.group)
     inputs = column.strips[-1].end
+    whole = torch.empty((inputs, len(mine)), dtype=like.dtype, device=wire)
     for expert in range(*column.experts):
-        whole = torch.empty((inputs, len(mine)), dtype=like.dtype, device=wire)
         transfers = []
         for tag, strip in enumerate(column.strips):
             place = whole[strip.begin : strip.end]

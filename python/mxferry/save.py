@@ -12,6 +12,9 @@ from .held import Box, Column, Held, Shared, columns_of, deal, share
 from .load import local_boxes, plain_name, share_of_threads
 from .ranks import Ranks
 
+# (index of the tensor, where a box begins, the memory that holds it)
+Region = tuple[int, list[int], Any]
+
 # Of what is copied at once from memory that files cannot be written from.
 _STAGED_BYTES = 64 << 20
 
@@ -111,18 +114,18 @@ class _Part:
     def write(self) -> None:
         """Converts and writes everything, and waits for the disk."""
         self._write_columns()
-        direct = []
-        staged = []
-        for index, begin, memory in self._own_boxes():
-            on_cpu = memory.device.type == "cpu" and _is_row_major(memory)
-            (direct if on_cpu else staged).append((index, begin, memory))
+        staged: list[Region] = []
+        direct: list[Region] = []
+        for region in self._own_boxes():
+            on_cpu = region[2].device.type == "cpu" and _is_row_major(region[2])
+            (direct if on_cpu else staged).append(region)
         self._write(direct)
         for index, begin, memory in staged:
             for place, piece in _pieces(begin, memory):
                 self._write([(index, place, piece)])
         self._writer.sync()
 
-    def _write(self, regions: list[tuple[int, list[int], Any]]) -> None:
+    def _write(self, regions: list[Region]) -> None:
         boxes = [(index, begin, raw(memory)) for index, begin, memory in regions]
         self._writer.write(boxes, self._threads)
 
@@ -150,7 +153,7 @@ class _Part:
             if self._writer.quantizes(index):
                 yield from columns_of(index, tensor.shape, self._owners[index])
 
-    def _own_boxes(self) -> Iterator[tuple[int, list[int], Any]]:
+    def _own_boxes(self) -> Iterator[Region]:
         """What this rank is to write as it holds it."""
         for index, tensor in enumerate(self._tensors):
             quantizes = self._writer.quantizes(index)

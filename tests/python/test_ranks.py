@@ -51,6 +51,10 @@ def test_nemo_loads_its_sharded_model(folder):
     torchrun(4, folder, "ranks_nemo")
 
 
+def test_nemo_saves_its_sharded_model(folder):
+    torchrun(4, folder, "ranks_nemo_save")
+
+
 @pytest.mark.parametrize(
     ("release", "smaller"), [("0.6.0", [False, False]), ("0.7.0", [True, True])]
 )
