@@ -59,7 +59,7 @@ def save_checkpoint(
     threads: 0 is all that the process may use, divided by LOCAL_WORLD_SIZE where that is set.
     group: by default all ranks.
 
-    A rank needs memory for one expert beside what it holds. The index is written last, by one rank,
+    A rank needs memory for two or three experts beside what it holds. The index is written last, by one rank,
     when all have succeeded; an old checkpoint at `path` stays until then. Where a rank fails, all
     raise its Error, and nothing is left.
 
@@ -67,8 +67,8 @@ def save_checkpoint(
     whole, lora_adapter for one whose adapters are not merged, unsupported.
     """
     ranks = Ranks(group)
-    held = ranks.together(lambda: _named(state_dict, layout))
-    tensors = share(ranks.gather(ranks.together(lambda: _described(held))))
+    held, described = ranks.together(lambda: _described(_named(state_dict, layout)))
+    tensors = share(ranks.gather(described))
     options = {
         "destination": os.fspath(path),
         "dtype": dtype,
@@ -83,8 +83,8 @@ def save_checkpoint(
     }
 
     def plan() -> Any:
-        described = [(tensor.name, tensor.dtype, tensor.shape) for tensor in tensors]
-        return _core.CheckpointWriter(described, config=_config_text(config), **options)
+        whole = [(tensor.name, tensor.dtype, tensor.shape) for tensor in tensors]
+        return _core.CheckpointWriter(whole, config=_config_text(config), **options)
 
     writer = ranks.together(plan)
     part = _Part(writer, tensors, held, ranks, threads or share_of_threads())
@@ -192,15 +192,13 @@ def _named(state_dict: Any, layout: str) -> dict[str, Any]:
     return named
 
 
-def _described(named: Mapping[str, Any]) -> dict[str, Held]:
-    return {
-        name: Held(
-            safetensors_dtype(tensor.dtype),
-            tuple(tensor.shape),
-            [box for box, _ in _boxes(tensor)],
-        )
-        for name, tensor in named.items()
-    }
+def _described(named: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Held]]:
+    """The tensors, and what other ranks are told of them."""
+    described = {}
+    for name, tensor in named.items():
+        boxes = [box for box, _ in _boxes(tensor)]
+        described[name] = Held(safetensors_dtype(tensor.dtype), tuple(tensor.shape), boxes)
+    return named, described
 
 
 def _boxes(tensor: Any) -> Iterator[tuple[Box, Any]]:
@@ -239,8 +237,12 @@ def _config_text(config: Any) -> str | None:
         return str(config.to_json_string())
     if isinstance(config, Mapping):
         return json.dumps(config)
-    with open(config, encoding="utf-8") as file:
-        return file.read()
+    try:
+        with open(config, encoding="utf-8") as file:
+            return file.read()
+    except OSError as error:
+        text = f"{os.fspath(config)}: cannot read the config: {error.strerror}"
+        raise Error(text, "io_error", "system", file=os.fspath(config)) from error
 
 
 def _error(code: str, tensor: str, text: str) -> Error:

@@ -30,6 +30,24 @@ namespace fs = std::filesystem;
 constexpr const char* kConfigName = "config.json";
 constexpr std::uint64_t kLargestConfig = std::uint64_t{16} << 20;
 
+void check_options(const WriterOptions& options) {
+  const auto refuse = [](std::string problem, std::string expected, std::string found) {
+    throw Error(ErrorCode::invalid_argument, {.problem = std::move(problem),
+                                              .expected = std::move(expected),
+                                              .found = std::move(found)});
+  };
+  if (options.max_shard_size == 0) {
+    refuse("the shard size must be positive", "at least 1 byte", "0");
+  }
+  if (options.dense_dtype && !is_dense_float(*options.dense_dtype)) {
+    refuse("the dense dtype", "bf16, f16 or f32", std::string(name(*options.dense_dtype)));
+  }
+  if (options.dtype != Codec::mxfp4 && options.quant_mode != QuantMode::gptoss) {
+    refuse("a mode of quantizing is for weights that are quantized", "dtype mxfp4",
+           options.dtype ? std::string(name(*options.dtype)) : "none");
+  }
+}
+
 Catalog catalog_of(const std::vector<ReadableTensor>& tensors) {
   Catalog catalog;
   catalog.reserve(tensors.size());
@@ -103,6 +121,7 @@ void check_operations(const Catalog& catalog, const Plan& plan) {
 
 struct CheckpointWriter::State {
   explicit State(const WriterOptions& given) : options(given), catalog(catalog_of(given.tensors)) {
+    check_options(options);
     read_companions();
     const Description description = describe(catalog, options.config);
     check_kinds(description);

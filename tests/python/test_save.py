@@ -201,7 +201,10 @@ def test_what_is_no_whole_model(dense, tmp_path):
     twice = whole | {"_orig_mod.model.norm.weight": torch.ones(96)}
     refused(twice, path, "name_collision", side_files=dense)
     refused(whole, path, "invalid_config")
+    refused(whole, path, "io_error", config=path / "config.json")
     refused(whole, path, "unsupported", layout="original", side_files=dense)
+    refused(whole, path, "invalid_argument", dtype="bf16", quant_mode="best", side_files=dense)
+    refused(whole, path, "invalid_argument", max_shard_size=0, side_files=dense)
     refused(whole, path, "missing_tensor", reference=dense)
     assert not path.exists()
 
