@@ -109,7 +109,13 @@ def check_failures(folder, native):
         lost["model.norm.weight"] = torch.empty(192, device="meta")
     fails(folder, lost, f"rank {last}: a tensor on the meta device", "invalid_argument")
     config = folder / ("packed/config.json" if rank != last else "nowhere/config.json")
-    fails(folder, native, f"rank {last}: {config}: cannot read", "io_error", config=config)
+    fails(
+        folder,
+        native,
+        f"rank {last}: {folder / 'nowhere/config.json'}: cannot read",
+        "io_error",
+        config=config,
+    )
     shorter = {
         k: (v[:-1] if rank == last and k == "lm_head.weight" else v) for k, v in native.items()
     }
