@@ -8,6 +8,7 @@ namespace mxferry::python {
 void bind_error();
 void bind_weights(nanobind::module_& m);
 void bind_reader(nanobind::module_& m);
+void bind_writer(nanobind::module_& m);
 void bind_verbs(nanobind::module_& m);
 
 }  // namespace mxferry::python

@@ -11,5 +11,6 @@ NB_MODULE(_core, m) {
   mxferry::python::bind_error();
   mxferry::python::bind_weights(m);
   mxferry::python::bind_reader(m);
+  mxferry::python::bind_writer(m);
   mxferry::python::bind_verbs(m);
 }

@@ -168,4 +168,22 @@ ReaderOptions reader_options(const nb::kwargs& values) {
   return options;
 }
 
+WriterOptions writer_options(const nb::kwargs& values) {
+  WriterOptions options;
+  Reader reader(values);
+  reader.read("destination", options.destination);
+  reader.read_codec("dtype", options.dtype);
+  reader.read_name("dense_dtype", options.dense_dtype, parse_dense, "bf16, f16 or f32");
+  reader.read_name("quant_mode", options.quant_mode, parse_quant_mode, "gptoss, ocp, even or best");
+  reader.read("reference", options.reference);
+  reader.read("config", options.config);
+  reader.read("side_files", options.side_files);
+  reader.read("max_shard_size", options.max_shard_size);
+  reader.read("sync", options.sync);
+  reader.read("allow_nonfinite", options.allow_nonfinite);
+  reader.read("force", options.force);
+  reader.finish();
+  return options;
+}
+
 }  // namespace mxferry::python

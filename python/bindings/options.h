@@ -3,6 +3,7 @@
 #include <nanobind/nanobind.h>
 
 #include "mxferry/checkpoint_reader.h"
+#include "mxferry/checkpoint_writer.h"
 #include "mxferry/convert.h"
 #include "mxferry/sample.h"
 #include "mxferry/verify.h"
@@ -16,5 +17,7 @@ ConvertOptions convert_options(const nanobind::kwargs& values);
 VerifyOptions verify_options(const nanobind::kwargs& values);
 SampleOptions sample_options(const nanobind::kwargs& values);
 ReaderOptions reader_options(const nanobind::kwargs& values);
+// All but the tensors.
+WriterOptions writer_options(const nanobind::kwargs& values);
 
 }  // namespace mxferry::python

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from .errors import Error as Error
     from .load import load_into as load_into
     from .load_parts import CheckpointLoadPart as CheckpointLoadPart
+    from .save import save_checkpoint as save_checkpoint
     from .state_dict_adapter import FP4_VALUES as FP4_VALUES
     from .state_dict_adapter import GPTOSSStateDictAdapter as GPTOSSStateDictAdapter
     from .state_dict_adapter import StateDictAdapter as StateDictAdapter
@@ -34,6 +35,7 @@ _MODULES = {
     "Error": "errors",
     "load_into": "load",
     "CheckpointLoadPart": "load_parts",
+    "save_checkpoint": "save",
     "FP4_VALUES": "state_dict_adapter",
     "GPTOSSStateDictAdapter": "state_dict_adapter",
     "StateDictAdapter": "state_dict_adapter",
@@ -65,6 +67,7 @@ __all__ = [
     "plan_conversion",
     "quantize",
     "sample",
+    "save_checkpoint",
     "verify",
 ]
 

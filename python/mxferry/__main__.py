@@ -15,7 +15,7 @@ def main() -> None:
     arguments = ["mxferry", *sys.argv[1:]]
     is_torchrun = "TORCHELASTIC_RUN_ID" in os.environ
     if is_torchrun and int(os.environ.get("WORLD_SIZE", "1")) > 1:
-        from .ranks import run_as_rank
+        from .torchrun import run_as_rank
 
         sys.exit(run_as_rank(PROGRAM, arguments))
     os.execv(PROGRAM, arguments)

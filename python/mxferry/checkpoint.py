@@ -127,7 +127,7 @@ class Checkpoint(Mapping[str, Any]):
         its last dimension has no gaps.
         """
         self.bytes_read += self._reader.read(
-            [(i, begin, dtype, _raw(array)) for i, begin, dtype, array in regions],
+            [(i, begin, dtype, raw(array)) for i, begin, dtype, array in regions],
             self._threads,
             progress,
         )
@@ -236,6 +236,16 @@ def torch_dtype(name: str) -> Any:
     return getattr(torch, _known(name, _TORCH))
 
 
+def safetensors_dtype(dtype: Any) -> str:
+    """The name that safetensors has for a dtype of PyTorch. Raises Error(unsupported)."""
+    text = str(dtype).removeprefix("torch.")
+    name = next((name for name, element in _TORCH.items() if element == text), None)
+    if name is None:
+        problem = f"tensors of {dtype} are not written"
+        raise Error(problem, "unsupported", "source", found=str(dtype))
+    return name
+
+
 def _known(dtype: str, names: dict[str, str]) -> str:
     if dtype in names:
         return names[dtype]
@@ -257,12 +267,12 @@ def _framework(name: str | None) -> str:
     )
 
 
-def _raw(array: Any) -> Any:
+def raw(array: Any) -> Any:
     """The same memory with elements that every DLPack knows."""
     size = array.dtype.itemsize
     if hasattr(array, "detach"):
         import torch
 
-        raw = {1: torch.uint8, 2: torch.int16, 4: torch.int32, 8: torch.int64}[size]
-        return array.detach().view(raw)
+        element = {1: torch.uint8, 2: torch.int16, 4: torch.int32, 8: torch.int64}[size]
+        return array.detach().view(element)
     return array.view(f"u{size}")

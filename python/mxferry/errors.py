@@ -30,6 +30,12 @@ class Error(RuntimeError):
         self.found = found
         self.advice = advice
 
+    def within(self, where: str, **changed: str) -> "Error":
+        """The same error as `where: message`, with these parts changed."""
+        names = ("file", "tensor", "expected", "found", "advice")
+        parts = {name: getattr(self, name) for name in names} | changed
+        return Error(f"{where}: {self}", self.code, self.category, **parts)
+
     def __reduce__(self) -> tuple[object, ...]:
         """Pickles: errors cross from one process to another."""
         return (type(self), (str(self), self.code, self.category), self.__dict__.copy())

@@ -58,7 +58,7 @@ def load_into(
     if hasattr(target, "state_dict"):
         module = target if module is None else module
         target = target.state_dict()
-    wanted = {key: name for key in target if (name := _plain_name(key)) is not None}
+    wanted = {key: name for key in target if (name := plain_name(key)) is not None}
     if not isinstance(checkpoint, Checkpoint):
         te = any(name.endswith("softmax_offset") for name in wanted.values())
         checkpoint = open_checkpoint(
@@ -67,7 +67,7 @@ def load_into(
             attn="te" if te else "flex",
             orientation=orientation,
             framework="pt",
-            threads=threads or _threads(),
+            threads=threads or share_of_threads(),
         )
     names = set(wanted.values())
     keys = IncompatibleKeys(
@@ -113,7 +113,7 @@ def local_boxes(tensor: Any) -> Iterator[tuple[list[int], Any]]:
     """(where a box begins in the whole tensor, the memory of this rank for it), all of its boxes."""
     if tensor.device.type == "meta":
         raise Error(
-            "a tensor on the meta device has no memory to be filled. Call to_empty() first",
+            "a tensor on the meta device has no memory. Call to_empty() and fill it first",
             "invalid_argument",
             "usage",
         )
@@ -132,7 +132,7 @@ def local_boxes(tensor: Any) -> Iterator[tuple[list[int], Any]]:
         yield [r.start for r, _ in box], local[tuple(s for _, s in box)]
 
 
-def _plain_name(key: str) -> str | None:
+def plain_name(key: str) -> str | None:
     """The parameter's own name; None for what no checkpoint of the base model holds."""
     for wrapper in _WRAPPERS:
         key = key.replace(wrapper, "")
@@ -172,7 +172,7 @@ def _address(tensor: Any) -> int:
     return int(local.untyped_storage().data_ptr())
 
 
-def _threads() -> int:
+def share_of_threads() -> int:
     """This process's share of the machine where torchrun has started several."""
     ranks = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
     return max(1, len(os.sched_getaffinity(0)) // ranks) if ranks > 1 else 0

@@ -5,11 +5,14 @@
     mxferry.nemo.install()
 
 Runs that are launched from a YAML file import nothing of their own: with MXFERRY_NEMO=1 in the
-environment, installing happens when NeMo AutoModel's adapter is imported. Nothing here imports more
-than the standard library before that.
+environment, or MXFERRY_NEMO_SAVE_DTYPE, which is `save_dtype` of install(), installing happens when
+NeMo AutoModel's modules are imported. Nothing here imports more than the standard library before
+that.
 """
 
+import os
 import sys
+from collections.abc import Callable
 from importlib import import_module
 from importlib.abc import MetaPathFinder
 from importlib.util import find_spec
@@ -19,12 +22,14 @@ from typing import Any
 _PACKAGE = "nemo_automodel"
 _MODULE = "nemo_automodel.components.models.gpt_oss.state_dict_adapter"
 _NAME = "GPTOSSStateDictAdapter"
+_CHECKPOINTING = "nemo_automodel.components.checkpoint.checkpointing"
 
-# NeMo's own class where it was replaced, else None.
+# NeMo's own class, and its Checkpointer.save_model(), where they were replaced, else None.
 _replaced: Any = None
+_replaced_save: Any = None
 
 
-def install() -> Any:
+def install(save_dtype: str | None = None) -> Any:
     """Makes NeMo AutoModel use this package's adapter; returns the class that it uses from now on.
 
     The class is replaced where it is defined and in each module of NeMo AutoModel that has imported
@@ -32,25 +37,39 @@ def install() -> Any:
     It is mxferry.GPTOSSStateDictAdapter and NeMo's StateDictAdapter at once, and so is an object of
     mxferry.GPTOSSStateDictAdapter to isinstance(). A second call changes nothing.
 
-    Raises ModuleNotFoundError where NeMo AutoModel, or what it needs, is not installed.
+    save_dtype: "mxfp4", "bf16", "f16" or "f32". Wherever its Checkpointer writes a consolidated
+        checkpoint of gpt-oss, save_checkpoint() writes it, in this dtype, from the live model. The
+        shards beside it, from which runs resume, stay as they are. None leaves saving as it is.
+
+    Raises ModuleNotFoundError where NeMo AutoModel, or what it needs, is not installed, and Error.
     """
+    if save_dtype is not None:
+        _install_save(import_module(_CHECKPOINTING), save_dtype)
     return _install(import_module(_MODULE))
 
 
 def uninstall() -> None:
-    """Gives NeMo AutoModel its own class back; does nothing where it has it."""
-    global _replaced
+    """Gives NeMo AutoModel its own class and way of saving back; does nothing where it has them."""
+    global _replaced, _replaced_save
+    if _replaced_save is not None:
+        sys.modules[_CHECKPOINTING].Checkpointer.save_model = _replaced_save  # type: ignore[attr-defined]
+        _replaced_save = None
     if _replaced is not None:
         _rebind(getattr(sys.modules[_MODULE], _NAME), _replaced)
         _replaced = None
 
 
 def install_on_import() -> None:
-    """Has install() done as soon as NeMo AutoModel's adapter is imported, before anyone uses it."""
-    if _MODULE in sys.modules:
-        install()
-    elif not any(isinstance(finder, _Finder) for finder in sys.meta_path):
-        sys.meta_path.insert(0, _Finder())
+    """Has install() done as the environment says, by what of NeMo AutoModel is imported, at once."""
+    hooks: dict[str, Callable[[ModuleType], Any]] = {_MODULE: _install}
+    save_dtype = os.environ.get("MXFERRY_NEMO_SAVE_DTYPE")
+    if save_dtype:
+        hooks[_CHECKPOINTING] = lambda module: _install_save(module, save_dtype)
+    for name in list(hooks):
+        if name in sys.modules:
+            hooks.pop(name)(sys.modules[name])
+    if hooks and not any(isinstance(finder, _Finder) for finder in sys.meta_path):
+        sys.meta_path.insert(0, _Finder(hooks))
 
 
 def _install(module: ModuleType) -> Any:
@@ -61,6 +80,16 @@ def _install(module: ModuleType) -> Any:
         _rebind(theirs, ours)
         _replaced = theirs
     return getattr(module, _NAME)
+
+
+def _install_save(module: ModuleType, dtype: str) -> None:
+    global _replaced_save
+    from .nemo_save import check_save_dtype, replacement
+
+    check_save_dtype(dtype)
+    if _replaced_save is None:
+        _replaced_save = module.Checkpointer.save_model
+    module.Checkpointer.save_model = replacement(module, _replaced_save, dtype)
 
 
 def _adapter_class(theirs: Any) -> Any:
@@ -85,12 +114,14 @@ def _rebind(old: Any, new: Any) -> None:
 
 
 class _Finder(MetaPathFinder):
-    """Finds the module of NeMo's adapter as the others do, and installs when it was executed."""
+    """Finds modules of NeMo's as the others do, and calls their hooks when they were executed."""
 
-    _asking_others = False
+    def __init__(self, hooks: dict[str, Callable[[ModuleType], Any]]) -> None:
+        self._hooks = hooks
+        self._asking_others = False
 
     def find_spec(self, fullname: str, path: Any = None, target: Any = None) -> Any:
-        if fullname != _MODULE or self._asking_others:
+        if fullname not in self._hooks or self._asking_others:
             return None
         self._asking_others = True
         try:
@@ -102,7 +133,7 @@ class _Finder(MetaPathFinder):
 
             def execute_and_install(module: ModuleType) -> None:
                 execute(module)
-                _install(module)
+                self._hooks[fullname](module)
 
             # On this one loader, which otherwise stays what it is: inspect, for example, asks it.
             spec.loader.exec_module = execute_and_install  # type: ignore[method-assign]

@@ -26,7 +26,7 @@ def held_ranges(tensor: Any) -> list[list[range]]:
             continue
         dim = getattr(placement, "dim", None)
         if dim is None:
-            raise _unsupported("weights that are partial sums cannot be filled", placement)
+            raise _unsupported("partial sums are no part of the weights", placement)
         parts = getattr(placement, "split_factor", 1)
         pieces = (_chunk(ranges[dim], parts, part) for part in range(parts))
         ranges[dim] = _joined(
@@ -63,7 +63,7 @@ def _check_order(tensor: Any) -> None:
     order = getattr(getattr(tensor, "_spec", None), "shard_order", None) or ()
     for entry in order:
         if list(entry.mesh_dims) != sorted(entry.mesh_dims):
-            raise _unsupported("weights that are cut from right to left cannot be filled", entry)
+            raise _unsupported("weights are cut from right to left", entry)
 
 
 def _unsupported(problem: str, found: object) -> Error:

@@ -1,63 +1,67 @@
-"""Runs the program as one of torchrun's ranks, which meet in the store that torchrun keeps."""
+"""The processes that work on one checkpoint: they agree after each step, and fail together."""
 
-import os
-import select
-import signal
-import socket
-import subprocess
-from collections.abc import Sequence
-from pathlib import Path
-from types import FrameType
-from typing import Any
+from collections.abc import Callable
+from typing import Any, TypeVar
 
-import torch.distributed as dist
+from .errors import Error
 
-# How often a rank looks whether another has failed, in seconds.
-_LOOK = 0.2
-_FAILED = "mxferry/failed"
+T = TypeVar("T")
 
 
-def run_as_rank(program: Path, arguments: Sequence[str]) -> int:
-    """Returns the exit code of the program, or that of the rank that failed first."""
-    store, _, world = next(iter(dist.rendezvous("env://")))
-    ours, its = socket.socketpair()
-    environment = os.environ | {"MXFERRY_PARENT_FD": str(its.fileno())}
-    process = subprocess.Popen(
-        arguments, executable=program, env=environment, pass_fds=[its.fileno()]
-    )
-    its.close()
+class Ranks:
+    """The ranks of a process group; a single one without torch.distributed.
 
-    def pass_on(number: int, _frame: FrameType | None) -> None:
-        process.send_signal(number)
+    world: the global rank of each, by rank in the group.
+    """
 
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, pass_on)
-    code = _accompany(process, ours, store, world)
-    if code != 0 and not store.check([_FAILED]):
-        store.set(_FAILED, str(code))
-    return code
+    def __init__(self, group: Any = None) -> None:
+        import torch.distributed as dist
+
+        self.group = group
+        self.rank = 0
+        self.world = [0]
+        if dist.is_available() and dist.is_initialized():
+            self.rank = dist.get_rank(group)
+            self.world = dist.get_process_group_ranks(group)
+
+    def gather(self, value: Any) -> list[Any]:
+        """The value of every rank. All ranks call it; values are small."""
+        if len(self.world) == 1:
+            return [value]
+        import torch.distributed as dist
+
+        values = [None] * len(self.world)
+        dist.all_gather_object(values, value, group=self.group)
+        return values
+
+    def together(self, step: Callable[[], T]) -> T:
+        """Runs the step; returns when all ranks have. Where one failed, all raise its Error."""
+        failure = None
+        result = None
+        try:
+            result = step()
+        except Exception as exception:
+            failure = exception
+        failures = self.gather(None if failure is None else _portable(failure))
+        first = next((rank for rank, error in enumerate(failures) if error is not None), None)
+        if first is None:
+            return result  # type: ignore[return-value]
+        if failure is not None and len(self.world) == 1:
+            raise failure
+        raise failures[first].within(f"rank {self.world[first]}") from failure
+
+    def on_first(self, step: Callable[[], Any]) -> None:
+        """Has the first rank run the step; the rest is as for together()."""
+        self.together(step if self.rank == 0 else lambda: None)
 
 
-def _accompany(
-    process: "subprocess.Popen[bytes]", ours: socket.socket, store: Any, world: int
-) -> int:
-    """The program writes a line when it waits for the others, and reads one when all do."""
-    rounds = 0
-    waits = False
-    while process.poll() is None:
-        if store.check([_FAILED]):
-            process.terminate()
-            process.wait()
-            return int(store.get(_FAILED))
-        arrived = f"mxferry/arrived/{rounds}"
-        if waits and store.add(arrived, 0) == world:
-            ours.sendall(b"\n")
-            rounds += 1
-            waits = False
-        elif not waits and select.select([ours], [], [], _LOOK)[0] and ours.recv(1):
-            store.add(arrived, 1)
-            waits = True
-        elif waits:
-            select.select([], [], [], _LOOK / 10)
-    code = process.returncode
-    return code if code >= 0 else 128 - code
+def _portable(exception: Exception) -> Error:
+    """What other ranks can be told."""
+    if isinstance(exception, Error):
+        return exception
+    text = f"{type(exception).__name__}: {exception}"
+    if isinstance(exception, MemoryError):
+        return Error(text, "not_enough_memory", "limit")
+    if isinstance(exception, OSError):
+        return Error(text, "io_error", "system")
+    return Error(text, "invalid_argument", "usage")

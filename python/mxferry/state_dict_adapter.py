@@ -176,7 +176,7 @@ class GPTOSSStateDictAdapter(StateDictAdapter):
             else:
                 packed = packed_storage(tensor, self.legacy_group_count)
         except Error as error:
-            raise _of_tensor(error, fqn) from error
+            raise error.within(f"tensor '{fqn}'", tensor=fqn) from error
         return [
             (f"{name}{ending}", part) for ending, part in zip(_PACKED_ENDINGS, packed, strict=True)
         ]
@@ -205,7 +205,7 @@ class GPTOSSStateDictAdapter(StateDictAdapter):
             try:
                 dense = self._convert_moe_packed_tensors(blocks, scales)
             except Error as error:
-                raise _of_tensor(error, name) from error
+                raise error.within(f"tensor '{name}'", tensor=name) from error
             # Nothing may hold this pair when the next is decoded.
             del blocks, scales
             for ending in _PACKED_ENDINGS:
@@ -258,9 +258,3 @@ def _packed_names(state_dict: Mapping[str, Any]) -> list[str]:
 
 def _source_error(code: str, tensor: str, text: str) -> Error:
     return Error(f"tensor '{tensor}': {text}", code, "source", tensor=tensor)
-
-
-def _of_tensor(error: Error, tensor: str) -> Error:
-    """The error with the name that the tensor has in the state dict."""
-    parts = {k: getattr(error, k) for k in ("file", "expected", "found", "advice")}
-    return Error(f"tensor '{tensor}': {error}", error.code, error.category, tensor=tensor, **parts)

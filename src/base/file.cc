@@ -110,6 +110,12 @@ bool File::is_taken(const std::filesystem::path& path) {
   return !lock(descriptor);
 }
 
+File File::open_for_writing(const std::filesystem::path& path) {
+  const int descriptor = open_retrying(path, O_RDWR | O_NONBLOCK | O_NOCTTY);
+  if (descriptor < 0) fail(path, "open for writing", errno);
+  return {descriptor, path};
+}
+
 File::File(File&& other) noexcept
     : descriptor_(std::exchange(other.descriptor_, -1)), path_(std::move(other.path_)) {}
 

@@ -27,6 +27,8 @@ class File {
   // gone. nullopt where somebody has it and does not let go within two seconds. Where the file
   // system has no locks nobody is kept out.
   static std::optional<File> create_or_open_alone(const std::filesystem::path& path);
+  // What is there stays; a file that is not there is Error(io_error).
+  static File open_for_writing(const std::filesystem::path& path);
 
   // Whether somebody has the file by create_or_open_alone(). False where there is none.
   static bool is_taken(const std::filesystem::path& path);

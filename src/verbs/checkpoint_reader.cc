@@ -10,6 +10,7 @@
 #include "flow/source.h"
 #include "gpt_oss/plan.h"
 #include "mxferry/error.h"
+#include "verbs/box.h"
 #include "verbs/source_checkpoint.h"
 
 namespace mxferry {
@@ -30,41 +31,6 @@ void refuse_encodes(const Catalog& source, const Plan& plan) {
               {.problem = "weights are not quantized while they are read",
                .tensor = source[encode->source].name,
                .advice = "Read them dense, or convert the checkpoint first"});
-}
-
-void check_box(const ReadableTensor& tensor, const Region& region) {
-  const std::size_t rank = tensor.shape.size();
-  const bool ranks_agree =
-      region.begin.size() == rank && region.extent.size() == rank && region.strides.size() == rank;
-  bool inside = ranks_agree;
-  for (std::size_t i = 0; inside && i < rank; ++i) {
-    inside = region.begin[i] >= 0 && region.extent[i] >= 0 && region.begin[i] <= tensor.shape[i] &&
-             region.extent[i] <= tensor.shape[i] - region.begin[i];
-  }
-  if (inside) return;
-  refuse(ErrorCode::invalid_argument, tensor.name, "the part to be read leaves the tensor",
-         "a part of " + to_string(tensor.shape),
-         to_string(region.extent) + " from " + to_string(region.begin) + " on");
-}
-
-// The strides with those set that mean nothing, because their dimension has one element.
-std::vector<std::int64_t> checked_strides(const ReadableTensor& tensor, const Region& region) {
-  std::vector<std::int64_t> strides = region.strides;
-  std::int64_t least = 1;  // memory that one element of the dimension takes
-  for (std::size_t i = strides.size(); i-- > 0;) {
-    if (region.extent[i] <= 1) {
-      strides[i] = least;
-      continue;
-    }
-    const bool is_last = i + 1 == strides.size();
-    if (strides[i] < least || (is_last && strides[i] != 1)) {
-      refuse(ErrorCode::invalid_argument, tensor.name, "the memory's strides do not fit its shape",
-             "row-major memory, the last dimension without gaps",
-             to_string(region.strides) + " for " + to_string(region.extent));
-    }
-    least = strides[i] * region.extent[i];
-  }
-  return strides;
 }
 
 void check_memory(const ReadableTensor& tensor, const Region& region) {
@@ -138,10 +104,10 @@ void CheckpointReader::State::add_reads(const Region& region,
            "less than " + std::to_string(tensors.size()), std::to_string(region.tensor));
   }
   const ReadableTensor& tensor = tensors[region.tensor];
-  check_box(tensor, region);
+  check_box(tensor, region.begin, region.extent, region.strides);
   if (element_count(region.extent) == 0) return;
   check_memory(tensor, region);
-  const std::vector<std::int64_t> strides = checked_strides(tensor, region);
+  const std::vector<std::int64_t> strides = checked_strides(tensor, region.extent, region.strides);
   for (const Recipe& recipe : recipes_of(region.tensor)) {
     RegionRead read{.recipe = &recipe,
                     .shape = tensor.shape,

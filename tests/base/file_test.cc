@@ -41,6 +41,14 @@ std::size_t entries(const fs::path& folder) {
   return static_cast<std::size_t>(std::distance(fs::directory_iterator(folder), {}));
 }
 
+TEST(File, IsOpenedForWritingAsItIs) {
+  const TempFolder folder;
+  File::open_for_writing(folder.write("a", "0123456789")).write(3, bytes("xy"));
+  EXPECT_EQ(content_of(folder / "a"), "012xy56789");
+  EXPECT_ERROR(ErrorCode::io_error, File::open_for_writing(folder / "b"));
+  EXPECT_FALSE(fs::exists(folder / "b"));
+}
+
 TEST(File, ReadsAtAnyOffset) {
   const TempFolder folder;
   const File file = File::open_for_reading(folder.write("a", "0123456789"));

@@ -1,5 +1,6 @@
 """One conversion by the ranks of mpirun."""
 
+import contextlib
 import os
 import shutil
 import signal
@@ -95,18 +96,25 @@ class Mpi(CommandTest):
                     self.assertIsNone(process.poll(), "it ended too early")
                     self.assertLess(time.monotonic(), deadline)
                     time.sleep(0.001)
-                if number == signal.SIGTERM:
-                    process.send_signal(number)
-                else:  # of one rank alone
-                    self.kill_a_rank(process.pid)
+                ranks = self.ranks_of(process)
+                self.signal_all(ranks, signal.SIGSTOP)
+                self.assertFalse((destination / INDEX).exists(), "it was at its end already")
+                # One is enough to end all.
+                self.signal_all(ranks[:1], number)
+                self.signal_all(ranks, signal.SIGCONT)
                 self.assertNotEqual(process.wait(timeout=60), 0)
-                self.assertNotIn(INDEX, names(destination))
+                self.assertFalse((destination / INDEX).exists())
                 self.together(2, *arguments, "--resume")
                 self.assertEqual(digests(destination), digests(self.folder / "alone"))
 
-    def kill_a_rank(self, parent: int) -> None:
-        children = Path(f"/proc/{parent}/task/{parent}/children").read_text().split()
-        os.kill(int(children[0]), signal.SIGKILL)
+    def ranks_of(self, mpirun: subprocess.Popen) -> list[int]:
+        children = Path(f"/proc/{mpirun.pid}/task/{mpirun.pid}/children").read_text().split()
+        return [int(child) for child in children]
+
+    def signal_all(self, processes: list[int], number: int) -> None:
+        for process in processes:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(process, number)
 
     def test_srun_without_mpi_is_refused(self):
         self.environment["SLURM_STEP_NUM_TASKS"] = "4"

@@ -33,9 +33,7 @@ class Parts(CommandTest):
                         self.assertIn(f"mxferry finish {target}", printed.stdout)
                         self.assertNotIn(INDEX, names(self.folder / target))
                     self.mxferry("finish", target)
-                    self.assertEqual(
-                        digests(self.folder / target), digests(self.folder / "alone")
-                    )
+                    self.assertEqual(digests(self.folder / target), digests(self.folder / "alone"))
 
     def test_quantizing_too(self):
         self.convert("src", "dense", "--to", "nemo")

@@ -9,3 +9,8 @@ def read(folder):
     for path in sorted(folder.glob("*.safetensors")):
         tensors |= load_file(path)
     return tensors
+
+
+def contents(folder):
+    """The bytes of all files of a folder, by name."""
+    return {path.name: path.read_bytes() for path in sorted(folder.iterdir())}

@@ -1,5 +1,6 @@
 """NeMo AutoModel's model and loader of gpt-oss, as they run without a GPU."""
 
+from pathlib import Path
 from unittest.mock import patch
 
 import torch
@@ -20,8 +21,18 @@ def gpt_oss(folder):
     return made.to(torch.bfloat16)
 
 
-def checkpointer(folder, moe_mesh=None):
+def checkpointer(folder, moe_mesh=None, save_consolidated=False, **options):
     config = CheckpointingConfig(
-        checkpoint_dir=folder, model_repo_id="gpt-oss", save_consolidated=False
+        checkpoint_dir=folder,
+        model_repo_id="gpt-oss",
+        save_consolidated=save_consolidated,
+        **options,
     )
     return Checkpointer(config, dp_rank=0, tp_rank=0, pp_rank=0, moe_mesh=moe_mesh)
+
+
+class Tokenizer:
+    """All that saving asks of one."""
+
+    def save_pretrained(self, folder):
+        (Path(folder) / "tokenizer.json").write_text("{}")

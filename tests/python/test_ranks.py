@@ -42,8 +42,17 @@ def test_ranks_decode_their_parts(world_size, folder):
     torchrun(world_size, folder, *modules)
 
 
+@pytest.mark.parametrize("world_size", [2, 3, 4, 6])
+def test_ranks_save_what_they_hold(world_size, folder):
+    torchrun(world_size, folder, "ranks_save")
+
+
 def test_nemo_loads_its_sharded_model(folder):
     torchrun(4, folder, "ranks_nemo")
+
+
+def test_nemo_saves_its_sharded_model(folder):
+    torchrun(4, folder, "ranks_nemo_save")
 
 
 @pytest.mark.parametrize(

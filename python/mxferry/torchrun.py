@@ -1,0 +1,63 @@
+"""Runs the program as one of torchrun's ranks, which meet in the store that torchrun keeps."""
+
+import os
+import select
+import signal
+import socket
+import subprocess
+from collections.abc import Sequence
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+import torch.distributed as dist
+
+# How often a rank looks whether another has failed, in seconds.
+_LOOK = 0.2
+_FAILED = "mxferry/failed"
+
+
+def run_as_rank(program: Path, arguments: Sequence[str]) -> int:
+    """Returns the exit code of the program, or that of the rank that failed first."""
+    store, _, world = next(iter(dist.rendezvous("env://")))
+    ours, its = socket.socketpair()
+    environment = os.environ | {"MXFERRY_PARENT_FD": str(its.fileno())}
+    process = subprocess.Popen(
+        arguments, executable=program, env=environment, pass_fds=[its.fileno()]
+    )
+    its.close()
+
+    def pass_on(number: int, _frame: FrameType | None) -> None:
+        process.send_signal(number)
+
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, pass_on)
+    code = _accompany(process, ours, store, world)
+    if code != 0 and not store.check([_FAILED]):
+        store.set(_FAILED, str(code))
+    return code
+
+
+def _accompany(
+    process: "subprocess.Popen[bytes]", ours: socket.socket, store: Any, world: int
+) -> int:
+    """The program writes a line when it waits for the others, and reads one when all do."""
+    rounds = 0
+    waits = False
+    while process.poll() is None:
+        if store.check([_FAILED]):
+            process.terminate()
+            process.wait()
+            return int(store.get(_FAILED))
+        arrived = f"mxferry/arrived/{rounds}"
+        if waits and store.add(arrived, 0) == world:
+            ours.sendall(b"\n")
+            rounds += 1
+            waits = False
+        elif not waits and select.select([ours], [], [], _LOOK)[0] and ours.recv(1):
+            store.add(arrived, 1)
+            waits = True
+        elif waits:
+            select.select([], [], [], _LOOK / 10)
+    code = process.returncode
+    return code if code >= 0 else 128 - code
