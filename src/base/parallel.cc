@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <atomic>
+#include <cmath>
 #include <exception>
 #include <mutex>
 #include <string>
@@ -11,15 +12,29 @@
 #include <thread>
 #include <vector>
 
+#include "base/cgroup.h"
 #include "mxferry/error.h"
 
 namespace mxferry {
 
-int available_threads() noexcept {
+namespace {
+
+int usable_cpus() noexcept {
   cpu_set_t set;
   CPU_ZERO(&set);
   if (::sched_getaffinity(0, sizeof set, &set) == 0) return std::max(1, CPU_COUNT(&set));
   return static_cast<int>(std::max(1u, std::thread::hardware_concurrency()));
+}
+
+}  // namespace
+
+int available_threads() {
+  return threads_for(usable_cpus(), cgroup_limits().cpus);
+}
+
+int threads_for(int cpus, std::optional<double> quota) noexcept {
+  if (!quota || *quota >= cpus) return cpus;
+  return std::max(1, static_cast<int>(std::ceil(*quota)));
 }
 
 void run_workers(int threads, std::stop_token outer,

@@ -114,8 +114,8 @@ struct CheckpointReader::State {
 
   // The recipes that fill a tensor; more than one where it is fused.
   std::span<const Recipe> recipes_of(std::size_t tensor) const {
-    const auto range = std::ranges::equal_range(plan.recipes, tensor, {}, &Recipe::target);
-    return {range.begin(), range.end()};
+    return {std::ranges::lower_bound(plan.recipes, tensor, {}, &Recipe::target),
+            std::ranges::upper_bound(plan.recipes, tensor, {}, &Recipe::target)};
   }
   void add_reads(const Region& region, std::vector<RegionRead>& reads) const;
 
