@@ -1,12 +1,14 @@
 #!/bin/sh
-# Runs fuzz targets of build/fuzz for SECONDS each, JOBS of them at once, and prints a table. What
+# Runs fuzz targets of build/fuzz, each for SECONDS, JOBS of them at once, and prints a table. What
 # they keep goes to build/fuzz/corpus, what breaks a promise to build/fuzz/found.
-# usage: [SECONDS=60] [JOBS=1] fuzz.sh [TARGET...]
+# usage: [JOBS=1] fuzz.sh SECONDS [TARGET...]
 set -eu
 build=build/fuzz
+seconds=$1
+shift
 mkdir -p "$build/corpus" "$build/found" "$build/log"
 [ $# -gt 0 ] || set -- $(ls fuzz/corpus)
-export build SECONDS="${SECONDS:-60}"
+export build seconds
 
 printf '%s\n' "$@" | xargs -P "${JOBS:-1}" -I '{}' sh -c '
   mkdir -p "$build/corpus/{}"
@@ -15,7 +17,7 @@ printf '%s\n' "$@" | xargs -P "${JOBS:-1}" -I '{}' sh -c '
     regex) dictionary=-dict=fuzz/regex.dict ;;
     *) dictionary= ;;
   esac
-  "$build/fuzz_{}" "$build/corpus/{}" "fuzz/corpus/{}" $dictionary -max_total_time="$SECONDS" \
+  "$build/fuzz_{}" "$build/corpus/{}" "fuzz/corpus/{}" $dictionary -max_total_time="$seconds" \
     -timeout=20 -rss_limit_mb=1024 -artifact_prefix="$build/found/{}_" -print_final_stats=1 \
     >"$build/log/{}" 2>&1 || touch "$build/log/{}.failed"
 '
