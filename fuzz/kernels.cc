@@ -106,7 +106,7 @@ Encoded encode_with(const Encoder& encoder, const mxfp4::DenseView& dense,
 
 void decode(Input input) {
   Choices choices(input);
-  Matrix expected(choices, 140, 12);
+  Matrix expected(choices, 70, 6);
   const Stores stores = choices.one_of(kStores);
   const std::size_t groups = expected.columns / kBlockSize;
   const std::size_t block_row = groups * kBlockBytes + choices.below(20);
@@ -141,7 +141,7 @@ void decode(Input input) {
 
 void encode(Input input) {
   Choices choices(input);
-  Matrix dense(choices, 140, 5);
+  Matrix dense(choices, 70, 3);
   const std::size_t groups = dense.columns / kBlockSize;
   mxfp4::EncodeOptions options{.mode = choices.one_of(mxfp4::quant_rows()).mode,
                                .stores = choices.one_of(kStores),

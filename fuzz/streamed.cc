@@ -25,9 +25,9 @@ struct Sizes {
 Sizes any_sizes(Choices& choices) {
   Sizes sizes{};
   sizes.layers = 1 + static_cast<std::int64_t>(choices.below(2));
-  sizes.experts = 1 + static_cast<std::int64_t>(choices.below(4));
-  sizes.hidden = 32 * (1 + static_cast<std::int64_t>(choices.below(10)));
-  sizes.intermediate = 32 * (1 + static_cast<std::int64_t>(choices.below(10)));
+  sizes.experts = 1 + static_cast<std::int64_t>(choices.below(3));
+  sizes.hidden = 32 * (1 + static_cast<std::int64_t>(choices.below(4)));
+  sizes.intermediate = 32 * (1 + static_cast<std::int64_t>(choices.below(4)));
   if (sizes.intermediate == sizes.hidden) sizes.intermediate += 32;
   return sizes;
 }

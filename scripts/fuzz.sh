@@ -9,6 +9,8 @@ shift
 mkdir -p "$build/corpus" "$build/found" "$build/log"
 [ $# -gt 0 ] || set -- $(ls fuzz/corpus)
 export build seconds
+# Files in memory where the machine has a place for them.
+[ ! -w /dev/shm ] || export TMPDIR=/dev/shm
 
 printf '%s\n' "$@" | xargs -P "${JOBS:-1}" -I '{}' sh -c '
   mkdir -p "$build/corpus/{}"
