@@ -1,8 +1,10 @@
 // Loses memory, to see whether that is seen.
 #include <cstdlib>
 
+void* volatile kept = nullptr;
+
 int main() {
-  static void* volatile kept = std::malloc(7);
+  kept = std::malloc(7);
   kept = nullptr;
   return 0;
 }
