@@ -349,7 +349,10 @@ void Prober::describe_fused(const Parameter& first, const Pieces& pieces) {
                      *shape,
                      {.tensor = *pieces.dense, .dtype = tensor.dtype, .first_row = first_row}});
     whole = *shape;
-    whole[0] += first_row;
+    if (__builtin_add_overflow(whole[0], first_row, &whole[0])) {
+      return fatal(ErrorCode::invalid_config, tensor.name,
+                   "query, key and value have more rows than 63 bits can count by " + authority());
+    }
   }
   if (!check_shape(tensor, whole)) return;
   for (SourceParameter& part : parts) result_.parameters.push_back(std::move(part));

@@ -375,5 +375,15 @@ TEST(Probe, TellsHowManyProblemsAreNotListed) {
   EXPECT_EQ(description.problems[100].text, "and 150 more problems of this kind (missing_shard)");
 }
 
+// Found by fuzzing: the rows of query, key and value were added without a check.
+TEST(Probe, RefusesMoreFusedRowsThanCanBeCounted) {
+  constexpr std::int64_t kMost = (std::int64_t{1} << 31) - 1;
+  GptOssConfig config = kConfig;
+  config.num_attention_heads = config.num_key_value_heads = config.head_dim = kMost;
+  const Description description = probe(make_catalog({.layout = Layout::original}), {}, config);
+  EXPECT_NE(std::ranges::find(description.problems, ErrorCode::invalid_config, &Problem::code),
+            description.problems.end());
+}
+
 }  // namespace
 }  // namespace mxferry
