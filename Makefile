@@ -8,6 +8,8 @@ DTYPE ?= bf16
 PRESET ?= 20b-layer
 # Where `make install` puts things; DESTDIR goes in front of it.
 PREFIX ?= /usr/local
+# How long `make fuzz` runs each target.
+SECONDS ?= 60
 # What a build, a test run or a lint run may use at once.
 JOBS ?= $(shell nproc)
 
@@ -15,7 +17,7 @@ export SRC DST TO DTYPE PRESET JOBS
 export CMAKE_BUILD_PARALLEL_LEVEL := $(JOBS)
 export CTEST_PARALLEL_LEVEL := $(JOBS)
 
-.PHONY: help convert test test-cpp test-python wheel lint format bench install clean
+.PHONY: help convert test test-cpp test-python fuzz check-deep wheel lint format bench install clean
 
 help:  ## show this list
 	@sed -n 's/^\([a-z-]*\):.*## /make \1\t/p' Makefile | expand -t 20
@@ -40,10 +42,31 @@ test-python: test-cpp wheel  ## the part of `make test` that needs PyTorch and T
 	@scripts/venv.sh build/venv-numpy tests/requirements-numpy.txt
 	@scripts/install-wheel.sh build/venv build/venv-numpy
 	MXFERRY=$(CURDIR)/build/asan/mxferry build/venv/bin/python -m pytest -p no:cacheprovider tests/peers
+	# Bounds of memory, which a sanitizer's own hides.
+	MXFERRY=$(CURDIR)/build/venv/bin/mxferry python3 tests/cli/cgroup_test.py
+	MXFERRY=$(CURDIR)/build/venv/bin/mxferry python3 tests/cli/hostile_test.py
 	build/venv/bin/python -m pytest -p no:cacheprovider tests/python
 	build/venv-numpy/bin/python -m pytest -p no:cacheprovider \
 	  tests/python/test_numpy.py tests/python/test_package.py tests/python/test_verbs.py \
 	  tests/python/test_checkpoint.py
+
+fuzz:  ## run every fuzz target for SECONDS=60 each, JOBS of them at once
+	@scripts/setup.sh build fuzz
+	cmake --preset fuzz
+	cmake --build --preset fuzz
+	scripts/fuzz.sh $(SECONDS)
+
+# What takes too long for every change: hours of fuzzing, many times more cases of every property,
+# every test under ThreadSanitizer.
+check-deep:  ## fuzz for 30 minutes a target, properties with 5000 cases, all tests under TSan
+	$(MAKE) fuzz SECONDS=1800
+	@scripts/setup.sh build test
+	cmake --preset dev
+	cmake --build --preset dev
+	RC_PARAMS="max_success=5000" ctest --preset dev
+	cmake --preset tsan
+	cmake --build --preset tsan
+	ctest --preset tsan
 
 wheel:  ## build a wheel of the Python package for python3 into build/wheels
 	@scripts/setup.sh build python

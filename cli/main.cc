@@ -28,6 +28,15 @@ constexpr const char* kExamples = R"(Examples:
 
 `mxferry COMMAND --help` explains each command.)";
 
+std::string version_text(bool verbose) {
+  std::string text = fmt::format("mxferry {} ({})", MXFERRY_VERSION, active_target());
+  if (!verbose) return text;
+  for (const LibraryVersion& library : linked_libraries()) {
+    text += fmt::format("\n  {:<14} {}", library.name, library.version);
+  }
+  return text + fmt::format("\n  {:<14} {}", "CLI11", CLI11_VERSION);
+}
+
 // The command that a wrong command line means, as far as it goes; empty where it names none.
 std::string command_name(const CLI::App& app) {
   const std::vector<CLI::App*> commands = app.get_subcommands();
@@ -73,8 +82,14 @@ int main(int argc, char** argv) {
   chosen.argv = argv;
   app.name("mxferry");
   app.footer(kExamples);
-  app.set_version_flag("--version",
-                       fmt::format("mxferry {} ({})", MXFERRY_VERSION, active_target()));
+  // Known before the parse, which --version ends before it comes to all flags.
+  const std::span<char*> arguments(argv, static_cast<std::size_t>(argc));
+  const auto is_given = [&](std::string_view option) {
+    return std::ranges::find(arguments, option) != arguments.end();
+  };
+  bool verbose = is_given("--verbose");
+  app.set_version_flag("--version", version_text(verbose));
+  app.add_flag("--verbose", verbose, "With --version: the libraries as well");
   app.require_subcommand(1);
   add_convert_command(app, chosen);
   add_finish_command(app, chosen);
@@ -87,9 +102,7 @@ int main(int argc, char** argv) {
     return app.exit(success);
   } catch (const CLI::ParseError& error) {
     // The parse may have ended before it came to --json.
-    const std::span<char*> arguments(argv, static_cast<std::size_t>(argc));
-    chosen.output.json =
-        std::ranges::any_of(arguments, [](std::string_view a) { return a == "--json"; });
+    chosen.output.json = is_given("--json");
     chosen.command = command_name(app);
     print_error(chosen.command, usage_error(error, chosen.command), chosen.output);
     return kUsage;

@@ -30,7 +30,9 @@ int exit_code(ErrorCode code) noexcept {
 void print_json(const std::string& command, const Json& fields) {
   Json object = {{"schema_version", kSchemaVersion}, {"command", command}};
   object.update(fields);
-  fmt::print("{}\n", object.dump(2, ' ', false, Json::error_handler_t::replace));
+  constexpr int kIndent = 2;
+  constexpr bool kEscapeNonAscii = true;  // C1 controls and what turns text round among it
+  fmt::print("{}\n", object.dump(kIndent, ' ', kEscapeNonAscii, Json::error_handler_t::replace));
 }
 
 void print_error(const std::string& command, const Error& error, const OutputOptions& output) {
@@ -77,6 +79,15 @@ std::string human_seconds(double seconds) {
   return fmt::format("{}:{:02}:{:02}", whole / 3600, whole / 60 % 60, whole % 60);
 }
 
+std::string shortened(const std::string& text) {
+  constexpr std::size_t kLongest = 400;
+  constexpr std::size_t kEnd = 80;
+  if (text.size() <= kLongest) return text;
+  const std::string middle = fmt::format("...({} bytes in all)...", text.size());
+  return printable(text.substr(0, kLongest - kEnd)) + middle +
+         printable(text.substr(text.size() - kEnd));
+}
+
 std::string wrapped(const std::string& first, int indent, const std::string& text) {
   constexpr std::size_t kWidth = 80;
   std::string out = first;
@@ -85,7 +96,8 @@ std::string wrapped(const std::string& first, int indent, const std::string& tex
   bool fresh = true;
   while (begin < text.size()) {
     const std::size_t end = std::min(text.find(' ', begin), text.size());
-    const std::size_t length = end - begin;
+    const std::string word = shortened(text.substr(begin, end - begin));
+    const std::size_t length = word.size();
     if (!fresh && column + 1 + length > kWidth) {
       out += "\n" + std::string(static_cast<std::size_t>(indent), ' ');
       column = static_cast<std::size_t>(indent);
@@ -93,7 +105,7 @@ std::string wrapped(const std::string& first, int indent, const std::string& tex
       out += ' ';
       ++column;
     }
-    out.append(text, begin, length);
+    out += word;
     column += length;
     begin = end + 1;
     fresh = false;

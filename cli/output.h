@@ -51,6 +51,9 @@ std::string grouped(std::uint64_t number);
 // "0:07", "1:02:03".
 std::string human_seconds(double seconds);
 
+// The beginning and the end of what is longer than five lines: strangers choose names.
+std::string shortened(const std::string& text);
+
 // Text broken into lines of at most 80 columns, each behind `indent` blanks; the first behind
 // `first`.
 std::string wrapped(const std::string& first, int indent, const std::string& text);

@@ -94,7 +94,7 @@ void print_names(const char* heading, const std::vector<std::string>& names) {
   if (names.empty()) return;
   fmt::print("  {}\n", heading);
   for (std::size_t i = 0; i < std::min(kMost, names.size()); ++i) {
-    fmt::print("    {}\n", printable(names[i]));
+    fmt::print("    {}\n", shortened(printable(names[i])));
   }
   if (names.size() > kMost) fmt::print("    and {} more\n", names.size() - kMost);
 }
@@ -129,7 +129,7 @@ void print_worst(const VerifyReport& report) {
   fmt::print("  {} parameters differ, the worst:\n", worst.size());
   for (std::size_t i = 0; i < std::min(kMost, worst.size()); ++i) {
     const ComparedParameter& p = *worst[i];
-    fmt::print("    {}\n", printable(p.tensor_b));
+    fmt::print("    {}\n", shortened(printable(p.tensor_b)));
     fmt::print("      {} -> {}, {:.1f} dB{}", p.codec_a, p.codec_b, p.total.sqnr_db(),
                p.transposed ? ", TRANSPOSED" : "");
     if (p.worst) {

@@ -19,8 +19,10 @@ failed=""
 sources '*.cc' '*.h' | xargs -0 -r "$tools/clang-format" --dry-run -Werror || failed="$failed clang-format"
 sources '*.py' | xargs -0 -r "$tools/ruff" format --no-cache --check --quiet || failed="$failed ruff-format"
 sources '*.py' | xargs -0 -r "$tools/ruff" check --no-cache --quiet || failed="$failed ruff"
-# The consumer project of the installation test has no compile commands here.
-sources 'src/*.cc' 'cli/*.cc' 'bench/*.cc' 'examples/*.cc' 'python/*.cc' 'tests/*.cc' ':!tests/install/*' |
+# The consumer project of the installation test and what only libFuzzer needs have no compile
+# commands here.
+sources 'src/*.cc' 'cli/*.cc' 'bench/*.cc' 'examples/*.cc' 'python/*.cc' 'tests/*.cc' 'fuzz/*.cc' \
+  ':!tests/install/*' ':!fuzz/libfuzzer.cc' |
   xargs -0 -r -n 1 -P "$JOBS" "$tools/clang-tidy" -p build/lint --quiet || failed="$failed clang-tidy"
 
 if [ -n "$failed" ]; then

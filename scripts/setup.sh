@@ -1,7 +1,7 @@
 #!/bin/sh
 # Installs the Debian packages that are missing; with nothing missing it does nothing and needs
 # neither network nor root.
-# usage: setup.sh GROUP...   with groups of: build test python
+# usage: setup.sh GROUP...   with groups of: build test python fuzz
 set -eu
 
 packages_of() {
@@ -10,6 +10,7 @@ packages_of() {
                 "libcli11-dev libpcre2-dev nettle-dev" ;;
     test) echo "git jq libopenmpi-dev openmpi-bin python3 python3-venv libgtest-dev libgmock-dev librapidcheck-dev" ;;
     python) echo "python3 python3-venv python3-dev" ;;
+    fuzz) echo "clang libclang-rt-dev" ;;
     *) echo "setup.sh: there is no group '$1'" >&2; exit 2 ;;
   esac
 }

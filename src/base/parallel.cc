@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <atomic>
+#include <cmath>
 #include <exception>
 #include <mutex>
 #include <string>
@@ -12,17 +13,24 @@
 #include <thread>
 #include <vector>
 
+#include "base/cgroup.h"
 #include "mxferry/error.h"
 
 namespace mxferry {
 
-int available_threads(int processes) noexcept {
+int available_threads(int processes) {
   const auto online = static_cast<int>(::sysconf(_SC_NPROCESSORS_ONLN));
   cpu_set_t set;
   CPU_ZERO(&set);
   const bool is_known = ::sched_getaffinity(0, sizeof set, &set) == 0;
-  const int allowed = is_known ? CPU_COUNT(&set) : online;
-  return std::max(1, allowed < online ? allowed : allowed / std::max(1, processes));
+  const int cpus = is_known ? std::max(1, CPU_COUNT(&set)) : online;
+  const int threads = threads_for(cpus, cgroup_limits().cpus);
+  return cpus < online ? threads : std::max(1, threads / std::max(1, processes));
+}
+
+int threads_for(int cpus, std::optional<double> quota) noexcept {
+  if (!quota || *quota >= cpus) return cpus;
+  return std::max(1, static_cast<int>(std::ceil(*quota)));
 }
 
 void run_workers(int threads, std::stop_token outer,

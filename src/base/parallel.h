@@ -2,13 +2,18 @@
 
 #include <cstdint>
 #include <functional>
+#include <optional>
 #include <stop_token>
 
 namespace mxferry {
 
-// The threads that this process may use at once: its CPU affinity, at least 1. Where it may use all
-// processors, and `processes` such as this share the machine, its part of them.
-int available_threads(int processes = 1) noexcept;
+// The threads that this process may use at once, at least 1: its CPU affinity, or the quota of its
+// control groups where that is less. Where `processes` such as this share the machine, its part of
+// that, unless each is bound to processors of its own.
+int available_threads(int processes = 1);
+
+// The part of it that is arithmetic: a quota of 1.5 CPUs keeps two threads busy.
+int threads_for(int cpus, std::optional<double> quota) noexcept;
 
 // Runs body(worker, stop) for worker = 0 .. threads - 1 at once, the first on the calling thread,
 // and returns when all have returned. `stop` is requested when `outer` is, or when a body throws;

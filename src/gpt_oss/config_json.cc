@@ -12,25 +12,84 @@ namespace {
 
 using Json = nlohmann::ordered_json;
 
-Json parse_object(const std::string& text, const std::filesystem::path& file) {
-  constexpr int kDeepestNesting = 32;
-  const auto refuse = [&](std::string problem, std::string found) {
-    return Error(ErrorCode::invalid_config, {.problem = std::move(problem),
-                                             .file = file,
-                                             .expected = "a JSON object",
-                                             .found = std::move(found)});
-  };
-  const auto limit = [&](int depth, Json::parse_event_t, Json&) {
-    if (depth > kDeepestNesting) throw refuse("nested too deeply", "more than 32 levels");
+// Limits far above real configs. They bound memory, which is some 80 bytes a value, and time: the
+// parser compares each key of an object with those before it.
+constexpr int kDeepestNesting = 32;
+constexpr int kMostKeys = 10'000;
+constexpr int kMostValues = 200'000;
+
+Error refusal(const std::filesystem::path& file, std::string problem, std::string found) {
+  return {ErrorCode::invalid_config,
+          {.problem = std::move(problem),
+           .file = file,
+           .expected = "a JSON object",
+           .found = std::move(found)}};
+}
+
+// Walks through a text and throws where it goes beyond the limits. What is no JSON ends the walk.
+// (The parser has callbacks for this, but with them it takes a time that grows as the square of
+// the number of objects in an array.)
+class LimitCheck final : public nlohmann::json_sax<Json> {
+ public:
+  explicit LimitCheck(const std::filesystem::path& file) : file_(file) {}
+
+  bool null() override { return value(); }
+  bool boolean(bool /*value*/) override { return value(); }
+  bool number_integer(std::int64_t /*value*/) override { return value(); }
+  bool number_unsigned(std::uint64_t /*value*/) override { return value(); }
+  bool number_float(double /*value*/, const std::string& /*text*/) override { return value(); }
+  bool string(std::string& /*value*/) override { return value(); }
+  bool binary(Json::binary_t& /*value*/) override { return value(); }
+  bool start_object(std::size_t /*size*/) override { return begin(); }
+  bool start_array(std::size_t /*size*/) override { return begin(); }
+  bool end_object() override { return end(); }
+  bool end_array() override { return end(); }
+  bool key(std::string& /*name*/) override {
+    if (++keys_ > kMostKeys) refuse("too many keys", kMostKeys);
     return true;
-  };
+  }
+  bool parse_error(std::size_t /*position*/, const std::string& /*token*/,
+                   const Json::exception& /*error*/) override {
+    return false;
+  }
+
+ private:
+  bool value() {
+    if (++values_ > kMostValues) refuse("too many values", kMostValues);
+    return true;
+  }
+  bool begin() {
+    if (++depth_ > kDeepestNesting) refuse("nested too deeply", kDeepestNesting);
+    return value();
+  }
+  bool end() {
+    --depth_;
+    return true;
+  }
+  [[noreturn]] void refuse(const char* problem, int most) const {
+    throw refusal(file_, problem, "more than " + std::to_string(most));
+  }
+
+  const std::filesystem::path& file_;
+  int depth_ = 0;
+  int keys_ = 0;
+  int values_ = 0;
+};
+
+Json parse_object(const std::string& text, const std::filesystem::path& file) {
+  // The parser would take it for the end of the text.
+  if (text.find('\0') != std::string::npos) throw refusal(file, "not valid JSON", "a NUL");
+  LimitCheck limits(file);
   Json json;
   try {
-    json = Json::parse(text, limit);
+    Json::sax_parse(text, &limits);
+    json = Json::parse(text);
   } catch (const Json::exception& error) {
-    throw refuse("not valid JSON", error.what());
+    // It quotes what it could not read, however long that is.
+    constexpr std::size_t kLongestReason = 300;
+    throw refusal(file, "not valid JSON", std::string(error.what()).substr(0, kLongestReason));
   }
-  if (!json.is_object()) throw refuse("not a configuration", json.type_name());
+  if (!json.is_object()) throw refusal(file, "not a configuration", json.type_name());
   return json;
 }
 
@@ -114,8 +173,8 @@ Json original_from_hf(const Json& hf) {
 }
 
 Json layer_types(const Json& count, const std::filesystem::path& file) {
-  // No model has a million, and each becomes a word of the config.
-  constexpr std::int64_t kMostLayers = 999'999;
+  // Each becomes a value of the config, which has to be read again.
+  constexpr std::int64_t kMostLayers = kMostValues / 2;
   Json types = Json::array();
   const std::int64_t layers = count.is_number_integer() ? count.get<std::int64_t>() : 0;
   if (layers > kMostLayers) {

@@ -11,8 +11,8 @@ namespace mxferry {
 
 // The sizes that a config.json states, in Hugging Face's keys or OpenAI's (gpt_oss/torch/model.py,
 // ModelConfig); 0 for a key that is not there. `file` is for messages. Throws Error(invalid_config)
-// when the text is no JSON object, nests deeper than a config does, or a size is not a positive
-// integer below 2^31.
+// when the text is no JSON object, nests deeper or has more keys or values than a config does, or a
+// size is not a positive integer below 2^31.
 GptOssConfig parse_config(const std::string& text, const std::filesystem::path& file);
 
 // What the target's config.json must say about its weights.

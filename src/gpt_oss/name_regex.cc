@@ -95,4 +95,10 @@ bool NameRegex::matches_start(std::string_view name) const {
                .tensor = std::string(name)});
 }
 
+std::string regex_library_version() {
+  std::array<PCRE2_UCHAR, 64> text{};
+  pcre2_config(PCRE2_CONFIG_VERSION, text.data());
+  return reinterpret_cast<const char*>(text.data());
+}
+
 }  // namespace mxferry

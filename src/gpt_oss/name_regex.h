@@ -29,4 +29,7 @@ class NameRegex {
   std::unique_ptr<Code, CodeDeleter> code_;
 };
 
+// Of the PCRE2 that runs, with its date.
+std::string regex_library_version();
+
 }  // namespace mxferry

@@ -13,6 +13,9 @@
 namespace mxferry {
 namespace {
 
+// How many problems with one code are listed.
+constexpr std::size_t kMostOfAKind = 100;
+
 // The stored tensors of one parameter before they are checked.
 struct Pieces {
   std::optional<std::size_t> dense, blocks, scales;
@@ -32,23 +35,33 @@ class Prober {
 
   Description run() {
     detect_layout();
-    if (!result_.layout) return std::move(result_);
+    if (!result_.layout) {
+      if (catalog_.empty()) judge_missing();
+      tell_the_rest();
+      return std::move(result_);
+    }
     group();
     if (result_.config.num_hidden_layers == 0) result_.config.num_hidden_layers = layers_found_;
     complete_geometry(result_.config, geometry_);
     for (const auto& [parameter, index] : order_) describe(parameter, groups_.at(parameter));
     judge_missing();
     check_layers();
+    tell_the_rest();
     return std::move(result_);
   }
 
  private:
   void fatal(ErrorCode code, std::string tensor, std::string text) {
-    result_.problems.push_back({Severity::fatal, code, "", std::move(tensor), std::move(text)});
+    report(Severity::fatal, code, std::move(tensor), std::move(text));
   }
   void warn(ErrorCode code, std::string tensor, std::string text) {
-    result_.problems.push_back({Severity::warning, code, "", std::move(tensor), std::move(text)});
+    report(Severity::warning, code, std::move(tensor), std::move(text));
   }
+  void report(Severity severity, ErrorCode code, std::string tensor, std::string text) {
+    if (++reported_[{severity, code}] > kMostOfAKind) return;
+    result_.problems.push_back({severity, code, "", std::move(tensor), std::move(text)});
+  }
+  void tell_the_rest();
 
   void detect_layout();
   void group();
@@ -75,7 +88,20 @@ class Prober {
   std::vector<std::pair<Parameter, std::size_t>> order_;
   std::vector<NamedShape> geometry_;
   std::int64_t layers_found_ = 0;  // the largest layer number + 1
+  std::map<std::pair<Severity, ErrorCode>, std::size_t> reported_;
 };
+
+// A stranger's checkpoint may have one for each of 200,000 tensors.
+void Prober::tell_the_rest() {
+  for (const auto& [kind, count] : reported_) {
+    if (count <= kMostOfAKind) continue;
+    const auto& [severity, code] = kind;
+    result_.problems.push_back({severity, code, "", "",
+                                "and " + std::to_string(count - kMostOfAKind) +
+                                    " more problems of this kind (" +
+                                    std::string(mxferry::name(code)) + ")"});
+  }
+}
 
 // A row that only one of the layouts has tells them apart.
 bool is_telling(Layout layout, const LayoutRow& row) {
@@ -107,6 +133,7 @@ void Prober::detect_layout() {
     return;
   }
   if (found.empty()) {
+    if (catalog_.empty() && !missing_.empty()) return;  // judge_missing() says why
     fatal(ErrorCode::unknown_layout, "",
           "no tensor has a name that gpt-oss checkpoints have; expected names such as "
           "'model.layers.0.mlp.experts.gate_up_proj_blocks' (hf), "
@@ -322,23 +349,27 @@ void Prober::describe_fused(const Parameter& first, const Pieces& pieces) {
                      *shape,
                      {.tensor = *pieces.dense, .dtype = tensor.dtype, .first_row = first_row}});
     whole = *shape;
-    whole[0] += first_row;
+    if (__builtin_add_overflow(whole[0], first_row, &whole[0])) {
+      return fatal(ErrorCode::invalid_config, tensor.name,
+                   "query, key and value have more rows than 63 bits can count by " + authority());
+    }
   }
   if (!check_shape(tensor, whole)) return;
   for (SourceParameter& part : parts) result_.parameters.push_back(std::move(part));
 }
 
 void Prober::judge_missing() {
+  std::set<std::pair<ParameterKind, std::optional<std::int64_t>>> present;
+  for (const SourceParameter& source : result_.parameters) {
+    present.emplace(source.parameter.kind, source.parameter.layer);
+  }
   for (const MissingName& missing : missing_) {
     bool stale = false;
     for (const Layout layout : {Layout::hf, Layout::nemo, Layout::original}) {
       const auto match = match_name(layout, "flex", missing.tensor);
       if (!match) continue;
       const Parameter parameter = match->parameter(match->rows[0]);
-      stale = stale || std::ranges::any_of(result_.parameters, [&](const SourceParameter& source) {
-                return source.parameter.kind == parameter.kind &&
-                       source.parameter.layer == parameter.layer;
-              });
+      stale = stale || present.contains({parameter.kind, parameter.layer});
     }
     const std::string where = missing.file_exists ? "'" + missing.file + "', which does not hold it"
                                                   : "'" + missing.file + "', which is not there";

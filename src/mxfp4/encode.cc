@@ -378,6 +378,7 @@ HWY_EXPORT(encode_here);
 
 EncodeCounts encode(const DenseView& dense, const EncodeOptions& options,
                     const PackedTarget& target) noexcept {
+  if (dense.rows == 0 || dense.columns == 0) return {};  // there may be no memory at all
   return HWY_DYNAMIC_DISPATCH(encode_here)(dense, options, target);
 }
 

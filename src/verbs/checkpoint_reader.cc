@@ -81,8 +81,8 @@ struct CheckpointReader::State {
 
   // The recipes that fill a tensor; more than one where it is fused.
   std::span<const Recipe> recipes_of(std::size_t tensor) const {
-    const auto range = std::ranges::equal_range(plan.recipes, tensor, {}, &Recipe::target);
-    return {range.begin(), range.end()};
+    return {std::ranges::lower_bound(plan.recipes, tensor, {}, &Recipe::target),
+            std::ranges::upper_bound(plan.recipes, tensor, {}, &Recipe::target)};
   }
   std::optional<DType> stored_dtype(std::size_t tensor) const {
     const Recipe& recipe = recipes_of(tensor).front();

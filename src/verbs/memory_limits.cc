@@ -29,7 +29,9 @@ TileLimits starting_limits(int threads) {
 }  // namespace
 
 MemoryFit fit_memory(const ScratchBytes& scratch_bytes, int threads, std::uint64_t max_memory,
-                     std::uint64_t header_bytes) {
+                     std::uint64_t header_bytes, std::optional<std::uint64_t> group_memory) {
+  const bool is_group_less = group_memory && *group_memory < max_memory;
+  if (is_group_less) max_memory = *group_memory;
   const std::uint64_t fixed = kProcess + kPerHeaderByte * header_bytes;
   const int wanted = threads == 0 ? available_threads() : threads;
   std::uint64_t smallest = 0;
@@ -42,13 +44,15 @@ MemoryFit fit_memory(const ScratchBytes& scratch_bytes, int threads, std::uint64
     }
     if (threads != 0) break;  // the caller insists on this many
   }
-  throw Error(
-      ErrorCode::not_enough_memory,
-      {.problem = "the work does not fit into --max-memory",
-       .expected = "at least " + std::to_string(smallest) + " bytes for " +
-                   std::to_string(threads == 0 ? 1 : threads) + " thread(s)",
-       .found = std::to_string(max_memory),
-       .advice = threads > 1 ? "Allow more memory, or use fewer threads" : "Allow more memory"});
+  const std::string advice =
+      is_group_less ? "Give the control group (container, job) more memory" : "Allow more memory";
+  throw Error(ErrorCode::not_enough_memory,
+              {.problem = std::string("the work does not fit into ") +
+                          (is_group_less ? "the memory of the control group" : "--max-memory"),
+               .expected = "at least " + std::to_string(smallest) + " bytes for " +
+                           std::to_string(threads == 0 ? 1 : threads) + " thread(s)",
+               .found = std::to_string(max_memory),
+               .advice = advice + (threads > 1 ? ", or use fewer threads" : "")});
 }
 
 }  // namespace mxferry

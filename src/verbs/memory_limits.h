@@ -2,7 +2,9 @@
 
 #include <cstdint>
 #include <functional>
+#include <optional>
 
+#include "base/cgroup.h"
 #include "flow/tile.h"
 
 namespace mxferry {
@@ -18,9 +20,11 @@ struct MemoryFit {
 using ScratchBytes = std::function<std::uint64_t(const TileLimits& limits)>;
 
 // Chooses threads and tile sizes. `threads` 0 means as many as the process may use, fewer where the
-// memory does not suffice. `header_bytes`: all headers, source and target. Throws
-// Error(not_enough_memory) that says what would do.
+// memory does not suffice. `header_bytes`: all headers, source and target. `group_memory`: what the
+// control group grants, which ends a process that takes more. Throws Error(not_enough_memory) that
+// says what would do.
 MemoryFit fit_memory(const ScratchBytes& scratch_bytes, int threads, std::uint64_t max_memory,
-                     std::uint64_t header_bytes);
+                     std::uint64_t header_bytes,
+                     std::optional<std::uint64_t> group_memory = cgroup_limits().memory);
 
 }  // namespace mxferry

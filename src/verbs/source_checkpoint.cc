@@ -14,17 +14,19 @@
 namespace mxferry {
 namespace {
 
-constexpr std::uint64_t kLargestConfig = std::uint64_t{16} << 20;
+constexpr std::uint64_t kLargestConfig = std::uint64_t{4} << 20;
 
-Catalog make_catalog(const Folder& folder) {
+// Takes the tensors' names and shapes out of the folder.
+Catalog make_catalog(Folder& folder) {
   Catalog catalog;
   catalog.reserve(folder.tensors.size());
-  for (const FolderTensor& tensor : folder.tensors) {
+  for (FolderTensor& tensor : folder.tensors) {
     const std::uint64_t data = folder.shards[tensor.shard].header.data_offset;
-    const TensorInfo& info = tensor.info;
-    catalog.push_back({info.name, info.dtype, info.shape, tensor.shard, data + info.begin,
-                       info.end - info.begin});
+    TensorInfo& info = tensor.info;
+    catalog.push_back({std::move(info.name), info.dtype, std::move(info.shape), tensor.shard,
+                       data + info.begin, info.end - info.begin});
   }
+  folder.tensors = {};
   return catalog;
 }
 
@@ -43,18 +45,29 @@ std::optional<std::string> read_config(const std::filesystem::path& folder,
                         "the file is a link that leaves the folder"});
     return std::nullopt;
   }
-  return read_text_file(path, kLargestConfig);
+  try {
+    return read_text_file(path, kLargestConfig);
+  } catch (const Error& error) {
+    if (category(error.code()) == ErrorCategory::system) throw;
+    problems.push_back(
+        {Severity::fatal, ErrorCode::invalid_config, "config.json", "", error.details().problem});
+    return std::nullopt;
+  }
 }
 
 std::optional<GptOssConfig> parse_sizes(const SourceCheckpoint& checkpoint,
                                         std::vector<Problem>& problems) {
   if (!checkpoint.config_text) return std::nullopt;
   try {
-    return parse_config(*checkpoint.config_text, "config.json");
+    return parse_config(*checkpoint.config_text, "");
   } catch (const Error& error) {
     problems.push_back({Severity::fatal, error.code(), "config.json", "", error.what()});
     return std::nullopt;
   }
+}
+
+bool has_fatal(const std::vector<Problem>& problems) {
+  return std::ranges::find(problems, Severity::fatal, &Problem::severity) != problems.end();
 }
 
 // Reads a corner of a square expert weight and looks which way its blocks ran, if it has any.
@@ -110,11 +123,12 @@ SourceCheckpoint open_source(const std::string& source, std::optional<AxisOrder>
   checkpoint.config_text = read_config(checkpoint.folder.path, checkpoint.problems);
   std::vector<MissingName> missing;
   missing.reserve(checkpoint.folder.missing.size());
-  for (const MissingEntry& entry : checkpoint.folder.missing) {
-    missing.push_back({entry.tensor, entry.file, entry.file_exists});
+  for (MissingEntry& entry : checkpoint.folder.missing) {
+    missing.push_back({std::move(entry.tensor), std::move(entry.file), entry.file_exists});
   }
-  // Without a single tensor the folder's own problems say why.
-  if (!checkpoint.catalog.empty() || checkpoint.problems.empty()) {
+  checkpoint.folder.missing = {};
+  // Without a single tensor the folder's own problems may say why.
+  if (!checkpoint.catalog.empty() || !has_fatal(checkpoint.problems)) {
     const std::optional<GptOssConfig> sizes = parse_sizes(checkpoint, checkpoint.problems);
     Orientations orientations{.forced = orientation, .measured = {}};
     checkpoint.description = probe(checkpoint.catalog, missing, sizes, orientations);

@@ -20,6 +20,15 @@ TEST(AvailableThreads, IsAtLeastOne) {
   EXPECT_GE(available_threads(), 1);
 }
 
+TEST(AvailableThreads, AreNoMoreThanTheQuotaKeepsBusy) {
+  EXPECT_EQ(threads_for(8, std::nullopt), 8);
+  EXPECT_EQ(threads_for(8, 100.0), 8);
+  EXPECT_EQ(threads_for(8, 8.0), 8);
+  EXPECT_EQ(threads_for(8, 1.5), 2);
+  EXPECT_EQ(threads_for(8, 2.0), 2);
+  EXPECT_EQ(threads_for(8, 0.001), 1);
+}
+
 TEST(RunWorkers, RunsEveryWorkerAtOnce) {
   constexpr int kThreads = 5;
   std::latch all_there(kThreads);

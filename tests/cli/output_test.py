@@ -182,6 +182,24 @@ class Quiet(CommandTest):
         self.assertIn("--force", printed.stderr)
 
 
+class Version(CommandTest):
+    def test_is_one_line(self):
+        shown = self.mxferry("--version").stdout
+        self.assertRegex(shown, r"\Amxferry \d+\.\d+\.\d+ \(\w+\)\n\Z")
+
+    def test_verbose_lists_the_libraries(self):
+        for arguments in (("--version", "--verbose"), ("--verbose", "--version")):
+            first, *lines = self.mxferry(*arguments).stdout.splitlines()
+            self.assertEqual(first + "\n", self.mxferry("--version").stdout)
+            versions = dict(line.split(maxsplit=1) for line in lines)
+            names = ["Highway", "PCRE2", "fmt", "nlohmann-json", "libstdc++", "glibc", "CLI11"]
+            self.assertEqual(list(versions), names)
+            for version in versions.values():
+                self.assertRegex(version, r"^\d+")
+            system = os.confstr("CS_GNU_LIBC_VERSION")
+            self.assertEqual(f"glibc {versions['glibc']}", system)
+
+
 class Terminal(CommandTest):
     def run_on_terminal(self, *arguments: str) -> str:
         """Everything that arrives at a terminal that is stdout and stderr of the command."""

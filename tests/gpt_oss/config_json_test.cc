@@ -197,6 +197,44 @@ TEST(EditConfig, WithstandsHugeNumbers) {
                edit(R"({"num_experts": 3, "num_hidden_layers": 2147483647})", {}));
 }
 
+std::string repeated(const std::string& part, int times) {
+  std::string text;
+  for (int i = 0; i < times; ++i) text += part;
+  return text;
+}
+
+// 1.2 million keys took minutes, as the parser compares each with those before it; 16 MB of empty
+// arrays took 440 MB.
+TEST(ParseConfig, BoundsTimeAndMemory) {
+  std::string keys = "{\"0\": 0";
+  for (int i = 1; i < 300'000; ++i) keys += ",\"" + std::to_string(i) + "\":{}";
+  EXPECT_ERROR(ErrorCode::invalid_config, parse(keys + "}"));
+  for (const char* value : {"[],", "1,", "\"\",", "null,", "{},"}) {
+    EXPECT_ERROR(ErrorCode::invalid_config, parse("{\"a\":[" + repeated(value, 400'000) + "1]}"))
+        << value;
+  }
+}
+
+TEST(ParseConfig, RefusesWhatFollowsANul) {
+  EXPECT_ERROR(ErrorCode::invalid_config, parse(std::string("{}\0x", 4)));
+  EXPECT_ERROR(ErrorCode::invalid_config, parse(std::string("{}\0", 3)));
+}
+
+TEST(ParseConfig, DoesNotRepeatALongTextThatItCannotRead) {
+  try {
+    parse("{\"a\": \"" + std::string(1'000'000, 'x'));
+    FAIL();
+  } catch (const Error& error) {
+    EXPECT_LT(std::string(error.what()).size(), 1000U);
+  }
+}
+
+TEST(EditConfig, WritesWhatItCanRead) {
+  const std::string text = R"({"num_experts": 3, "num_hidden_layers": 100000})";
+  const std::string edited = edit_config(text, "config.json", {.to = Layout::hf});
+  EXPECT_EQ(parse(edited).num_hidden_layers, 100'000);
+}
+
 // Values of the wrong type become a config or an Error, and nothing else.
 TEST(EditConfig, WithstandsValuesOfWrongTypes) {
   const std::vector<std::string> values = {

@@ -351,5 +351,39 @@ TEST(Probe, KeepsOtherPrefixes) {
   EXPECT_EQ(parameter(description, sinks, 1).parameter.prefix, "language_model.model.layers.1.");
 }
 
+// 200,000 tensors had 200,000 problems, 36 MB of them.
+TEST(Probe, ListsAHundredProblemsOfAKind) {
+  Catalog catalog;
+  for (int layer = 0; layer < 5000; ++layer) {
+    const std::string name =
+        "model.layers." + std::to_string(layer) + ".mlp.experts.down_proj_scales";
+    catalog.push_back(stored_tensor(name, DType::U8, {1}));
+  }
+  const Description description = probe(catalog, {}, std::nullopt);
+  const auto of_kind =
+      std::ranges::count(description.problems, ErrorCode::invalid_config, &Problem::code);
+  EXPECT_EQ(of_kind, 101);
+  const auto last = std::ranges::find(description.problems, "", &Problem::tensor);
+  ASSERT_NE(last, description.problems.end());
+}
+
+TEST(Probe, TellsHowManyProblemsAreNotListed) {
+  std::vector<MissingName> missing(250, {"model.layers.0.self_attn.sinks", "gone", false});
+  const Description description = probe({}, missing, std::nullopt);
+  ASSERT_EQ(description.problems.size(), 101U);
+  EXPECT_EQ(description.problems[0].code, ErrorCode::missing_shard);
+  EXPECT_EQ(description.problems[100].text, "and 150 more problems of this kind (missing_shard)");
+}
+
+// Found by fuzzing: the rows of query, key and value were added without a check.
+TEST(Probe, RefusesMoreFusedRowsThanCanBeCounted) {
+  constexpr std::int64_t kMost = (std::int64_t{1} << 31) - 1;
+  GptOssConfig config = kConfig;
+  config.num_attention_heads = config.num_key_value_heads = config.head_dim = kMost;
+  const Description description = probe(make_catalog({.layout = Layout::original}), {}, config);
+  EXPECT_NE(std::ranges::find(description.problems, ErrorCode::invalid_config, &Problem::code),
+            description.problems.end());
+}
+
 }  // namespace
 }  // namespace mxferry

@@ -7,6 +7,7 @@
 #include <cmath>
 #include <cstdint>
 #include <cstring>
+#include <utility>
 #include <vector>
 
 #include "mxferry/mxfp4.h"
@@ -316,6 +317,20 @@ RC_GTEST_PROP(EncodeProperty, RoundsToTheNearestAndSaturatesOnlyBeyondSix, ()) {
                                                 : magnitude <= 4 ? 0.5
                                                                  : 1) *
                                                    scale);
+    }
+  }
+}
+
+TEST_P(Encode, TakesMatricesWithoutWeights) {
+  for (const Order order : kOrders) {
+    for (const auto& [rows, columns] : {std::pair(0, 64), std::pair(7, 0), std::pair(0, 0)}) {
+      const DenseView none{nullptr,
+                           DType::BF16,
+                           order,
+                           64,
+                           static_cast<std::size_t>(rows),
+                           static_cast<std::size_t>(columns)};
+      EXPECT_EQ(encode(none, {}, {}).blocks, 0U) << rows << " x " << columns;
     }
   }
 }

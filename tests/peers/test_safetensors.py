@@ -90,7 +90,7 @@ def reference_accepts(content):
 
 def test_files_of_the_reference_come_back_byte_for_byte(tmp_path):
     dice = random.Random(1)
-    contents = [random_file(dice) for _ in range(200)]
+    contents = [random_file(dice) for _ in range(1000)]
     pairs = [(tmp_path / f"{i}.in", tmp_path / f"{i}.out") for i in range(len(contents))]
     for (source, _), content in zip(pairs, contents, strict=True):
         source.write_bytes(content)
@@ -163,6 +163,16 @@ def test_we_refuse_the_damaged_files_that_the_reference_refuses(tmp_path):
     accepted = [reference_accepts(content) for content in contents]
     assert 50 < sum(accepted) < 2950
     assert [answer == "ok" for answer in answers] == accepted
+
+
+def test_the_seeds_of_the_fuzz_targets_are_judged_as_the_reference_judges_them(tmp_path):
+    seeds = sorted((ROOT / "fuzz/corpus/file").iterdir())
+    answers = copy([(seed, tmp_path / seed.name) for seed in seeds])
+    accepted = {seed.stem for seed, answer in zip(seeds, answers, strict=True) if answer == "ok"}
+    theirs = {seed.stem for seed in seeds if reference_accepts(seed.read_bytes())}
+    assert len(accepted) > 5
+    assert theirs - accepted <= {"twice"}
+    assert accepted <= theirs
 
 
 def test_what_we_refuse_beyond_the_reference_is_known(tmp_path):

@@ -21,7 +21,7 @@ LIBRARIES = {
 }
 # Folders beside src/ whose sources include their neighbours by name alone -> where those lie.
 OWN = {"cli": "cli", "python": "python/bindings"}
-POSIX = re.compile(r"(sys|linux)/\w+\.h|(fcntl|unistd|sched|signal|pthread|dirent|poll)\.h")
+POSIX = re.compile(r"(sys|linux|gnu)/[\w-]+\.h|(fcntl|unistd|sched|signal|pthread|dirent|poll)\.h")
 # Headers of the C++ standard library have no dot; those of C have one and are not used.
 STANDARD = re.compile(r"[a-z_]+")
 

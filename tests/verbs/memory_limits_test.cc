@@ -1,5 +1,6 @@
 #include "verbs/memory_limits.h"
 
+#include <gmock/gmock.h>
 #include <gtest/gtest.h>
 #include <rapidcheck/gtest.h>
 
@@ -14,6 +15,9 @@
 
 namespace mxferry {
 namespace {
+
+using ::testing::AllOf;
+using ::testing::HasSubstr;
 
 constexpr std::uint64_t kMiB = std::uint64_t{1} << 20;
 
@@ -44,11 +48,12 @@ std::vector<Recipe> any_recipes() {
 }
 
 MemoryFit fit_recipes(const std::vector<Recipe>& recipes, int threads, std::uint64_t max_memory,
-                      std::uint64_t header_bytes) {
+                      std::uint64_t header_bytes,
+                      std::optional<std::uint64_t> group_memory = std::nullopt) {
   const auto scratch = [&](const TileLimits& limits) {
     return scratch_sizes(recipes, share_of(recipes, 0, 1), limits).total();
   };
-  return fit_memory(scratch, threads, max_memory, header_bytes);
+  return fit_memory(scratch, threads, max_memory, header_bytes, group_memory);
 }
 
 std::optional<MemoryFit> fit(const std::vector<Recipe>& recipes, int threads,
@@ -123,6 +128,28 @@ TEST(FitMemory, CutsTilesBeforeThreads) {
   const MemoryFit tight = fit_recipes(recipes, 4, ample.peak_memory - 1, 0);
   EXPECT_EQ(tight.threads, 4);
   EXPECT_LT(tight.limits.source_bytes, ample.limits.source_bytes);
+}
+
+TEST(FitMemory, KeepsWithinTheControlGroup) {
+  const auto recipes = real_recipes();
+  const MemoryFit ample = fit_recipes(recipes, 4, 1024 * kMiB, 0, 2048 * kMiB);
+  EXPECT_EQ(ample.peak_memory, fit_recipes(recipes, 4, 1024 * kMiB, 0).peak_memory);
+  const std::uint64_t less = ample.peak_memory - 1;
+  EXPECT_EQ(fit_recipes(recipes, 4, 1024 * kMiB, 0, less).peak_memory,
+            fit_recipes(recipes, 4, less, 0).peak_memory);
+}
+
+TEST(FitMemory, SaysThatTheControlGroupIsTooSmall) {
+  const auto refusal = [](int threads, std::uint64_t max_memory, std::uint64_t group_memory) {
+    const auto error = testing::error_of(
+        [&] { fit_recipes(real_recipes(), threads, max_memory, 0, group_memory); });
+    return error ? std::string(error->what()) : std::string();
+  };
+  EXPECT_THAT(refusal(8, 1024 * kMiB, 16 * kMiB),
+              AllOf(HasSubstr("control group"), HasSubstr("at least"), HasSubstr("16777216"),
+                    HasSubstr("fewer threads")));
+  EXPECT_THAT(refusal(1, 1 * kMiB, 2 * kMiB), HasSubstr("--max-memory"));
+  EXPECT_THAT(refusal(1, 2 * kMiB, 1 * kMiB), HasSubstr("(container, job)"));
 }
 
 TEST(FitMemory, CountsTheHeaders) {
