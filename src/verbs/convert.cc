@@ -20,6 +20,7 @@
 #include "verbs/compare_checkpoints.h"
 #include "verbs/memory_limits.h"
 #include "verbs/output.h"
+#include "verbs/rank_files.h"
 #include "verbs/side_files.h"
 #include "verbs/source_checkpoint.h"
 
@@ -47,6 +48,7 @@ void check_options(const ConvertOptions& options) {
   if (options.destination.empty()) refuse("the destination has no name", "a folder", "''");
   if (options.max_shard_size == 0)
     refuse("the shard size must be positive", "at least 1 byte", "0");
+  check_dcp_shards(options);
   if (options.threads < 0)
     refuse("the number of threads", "0 or more", std::to_string(options.threads));
   if (options.dense_dtype && !is_dense_float(*options.dense_dtype)) {
@@ -123,7 +125,6 @@ void summarize(const ConvertOptions& options, Preparation& p) {
   summary.from = *p.source.description.layout;
   summary.to = options.to;
   summary.tensors_in = p.source.catalog.size();
-  summary.tensors_out = p.plan.target.size();
   for (const Recipe& recipe : p.plan.recipes) {
     summary.bytes_in += source_bytes(recipe);
     summary.bytes_out += target_bytes(recipe);
@@ -134,13 +135,21 @@ void summarize(const ConvertOptions& options, Preparation& p) {
   }
   summary.excluded = p.plan.excluded;
   summary.warnings = p.source.problems;
-  summary.carried = side_files(summary.source, summary.warnings);
+  summary.carried = side_files(p.source.side_folder, summary.warnings);
   summary.threads = p.fit.threads;
   summary.peak_memory = p.fit.peak_memory;
   for (const PlannedShard& shard : summary.shards) summary.disk_needed += shard.bytes;
-  summary.disk_needed += carried_bytes(summary.source, summary.carried);
+  summary.disk_needed += carried_bytes(p.source.side_folder, summary.carried);
   summary.disk_free = free_bytes(options.destination);
   summary.destination_exists = is_occupied(options.destination);
+}
+
+void lay_out_shards(const ConvertOptions& options, Preparation& p) {
+  std::vector<StoredTensor*> in_order;
+  for (StoredTensor& tensor : p.plan.target) in_order.push_back(&tensor);
+  const std::size_t shards = assign_shards(in_order, options.max_shard_size);
+  for (std::size_t shard = 0; shard < shards; ++shard) p.names.push_back(shard_name(shard, shards));
+  p.layout = lay_out(p.plan.target, p.names);
 }
 
 Preparation prepare(const ConvertOptions& options) {
@@ -163,11 +172,12 @@ Preparation prepare(const ConvertOptions& options) {
     throw Error(ErrorCode::invalid_argument, {.problem = "--exclude leaves no tensor to convert",
                                               .found = "'" + options.exclude + "'"});
   }
-  std::vector<StoredTensor*> in_order;
-  for (StoredTensor& tensor : p.plan.target) in_order.push_back(&tensor);
-  const std::size_t shards = assign_shards(in_order, options.max_shard_size);
-  for (std::size_t shard = 0; shard < shards; ++shard) p.names.push_back(shard_name(shard, shards));
-  p.layout = lay_out(p.plan.target, p.names);
+  p.summary.tensors_out = p.plan.target.size();
+  if (options.dcp_shards > 0) {
+    p.layout = lay_out_for_ranks(p.plan, options.dcp_shards, p.names);
+  } else {
+    lay_out_shards(options, p);
+  }
   std::uint64_t header_bytes = 0;
   for (const Shard& shard : p.source.folder.shards) header_bytes += shard.header.data_offset;
   for (const OutputFile& file : p.layout.files) header_bytes += file.header.size();
@@ -198,12 +208,12 @@ void check_disk(const ConvertOptions& options, const ConvertPlan& plan) {
 // Tokenizer, template, licence and so on, and the edited config.json.
 void write_side_files(const ConvertOptions& options, const Preparation& p, OutputFolder& folder) {
   for (const std::string& name : p.summary.carried) {
-    copy_side_file(p.summary.source / name, folder.add(name), options.sync);
+    copy_side_file(p.source.side_folder / name, folder.add(name), options.sync);
   }
   if (p.source.config_text) {
     const ConfigEdit edit{.to = options.to, .packed = p.plan.packed, .torch_dtype = p.plan.dtype};
     const std::string text =
-        edit_config(*p.source.config_text, p.summary.source / "config.json", edit);
+        edit_config(*p.source.config_text, p.source.side_folder / "config.json", edit);
     write_text_file(folder.add("config.json"), text, options.sync);
   }
   if (options.to == Layout::original) {
@@ -314,6 +324,15 @@ void read_back(const ConvertOptions& options, const Preparation& p, const Output
   steps.run(sink);
 }
 
+// A tensor that is cut has a recipe for each of its chunks.
+void add_quantized(const QuantizedTensor& chunk, std::vector<QuantizedTensor>& tensors) {
+  const auto tensor = std::ranges::find(tensors, chunk.blocks, &QuantizedTensor::blocks);
+  if (tensor == tensors.end()) return tensors.push_back(chunk);
+  tensor->block_count += chunk.block_count;
+  tensor->kept += chunk.kept;
+  tensor->saturated += chunk.saturated;
+}
+
 void report_counts(const Preparation& p, const std::vector<ConversionCounts>& counts,
                    ConvertReport& report) {
   const ConversionCounts total = sum(counts);
@@ -322,8 +341,9 @@ void report_counts(const Preparation& p, const std::vector<ConversionCounts>& co
   for (std::size_t i = 0; i < counts.size(); ++i) {
     const Recipe& recipe = p.plan.recipes[i];
     if (recipe.operation != Operation::encode) continue;
-    report.quantized.push_back(
-        {p.plan.target[recipe.target].name, counts[i].blocks, counts[i].kept, counts[i].saturated});
+    add_quantized({p.plan.target[recipe.target].name, counts[i].blocks, counts[i].kept,
+                   counts[i].saturated},
+                  report.quantized);
   }
 }
 
@@ -345,7 +365,7 @@ ConvertReport convert(const ConvertOptions& options) {
     write_side_files(options, p, folder);
     report_counts(p, write_weights(options, p, folder, steps), report);
     if (options.verify) read_back(options, p, folder, steps);
-    if (p.names.size() > 1) {
+    if (p.names.size() > 1 && options.dcp_shards == 0) {
       const std::string text = index_text(p.plan.target, p.names);
       write_text_file(folder.add(kIndexName), text, options.sync);
     }
