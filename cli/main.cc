@@ -1,4 +1,5 @@
 #include <fmt/format.h>
+#include <sys/resource.h>
 
 #include <CLI/CLI.hpp>
 #include <algorithm>
@@ -58,7 +59,17 @@ int run(const Chosen& chosen) {
   }
 }
 
+// The files of a checkpoint are open all at once, and a large run's ranks leave more of them than
+// the usual limit.
+void allow_many_files() {
+  rlimit limit{};
+  if (::getrlimit(RLIMIT_NOFILE, &limit) != 0) return;
+  limit.rlim_cur = limit.rlim_max;
+  (void)::setrlimit(RLIMIT_NOFILE, &limit);
+}
+
 int main(int argc, char** argv) {
+  allow_many_files();
   CLI::App app(
       "mxferry moves gpt-oss checkpoints between MXFP4 and 16/32-bit weights, and\n"
       "between the names of training and serving frameworks.");

@@ -38,8 +38,8 @@ int open_retrying(const std::filesystem::path& path, int flags) {
   return descriptor;
 }
 
-// The largest transfer that Linux takes in one call is just under 2 GiB, and it goes to at most 1024
-// places of memory, of which a quarter makes the call as cheap.
+// The largest transfer that Linux takes in one call is just under 2 GiB, and it goes to at most
+// 1024 places of memory, of which a quarter makes the call as cheap.
 constexpr std::size_t kLargestTransfer = std::size_t{1} << 30;
 constexpr std::size_t kMostPlaces = 256;
 

@@ -59,8 +59,8 @@ class ShardingEvents final : public JsonEvents {
   const std::filesystem::path& file_;
   ChunkOffsets offsets_;
   int depth_ = kOutside;
-  std::string name_;         // of the entry being read
-  Shape entry_;              // its offsets so far
+  std::string name_;  // of the entry being read
+  Shape entry_;       // its offsets so far
   bool has_offsets_ = false;
   bool is_offsets_ = false;  // what comes next in the entry
 };
@@ -141,8 +141,7 @@ void check_version(const SafetensorsHeader& header, const std::filesystem::path&
 void check_fit(const TensorInfo& tensor, const Shape& offsets, const std::filesystem::path& file) {
   if (offsets.size() != tensor.shape.size()) {
     refuse_tensor("the offsets of the chunk have another number of dimensions than its shape", file,
-                  tensor.name, std::to_string(tensor.shape.size()),
-                  std::to_string(offsets.size()));
+                  tensor.name, std::to_string(tensor.shape.size()), std::to_string(offsets.size()));
   }
   for (std::size_t i = 0; i < offsets.size(); ++i) {
     if (offsets[i] <= std::numeric_limits<std::int64_t>::max() - tensor.shape[i]) continue;

@@ -252,10 +252,9 @@ void FolderReader::refuse_listed_chunks() {
 }
 
 void FolderReader::take_chunks() {
-  folder_.tensors = join_chunks(folder_.shards, !unreadable_.empty(),
-                                [this](const Error& error, std::string_view file) {
-                                  report(Severity::fatal, error, file);
-                                });
+  folder_.tensors = join_chunks(
+      folder_.shards, !unreadable_.empty(),
+      [this](const Error& error, std::string_view file) { report(Severity::fatal, error, file); });
 }
 
 void FolderReader::take_all_tensors() {

@@ -214,9 +214,9 @@ void Joiner::report_rest() const {
   for (const auto& [code, tensors] : refused_) {
     if (tensors.size() <= kShown) continue;
     const std::vector<std::string_view> rest(tensors.begin() + kShown, tensors.end());
-    report_(Error(code, {.problem = "the same is wrong with others",
-                         .found = count_and_names(rest)}),
-            "");
+    report_(
+        Error(code, {.problem = "the same is wrong with others", .found = count_and_names(rest)}),
+        "");
   }
 }
 

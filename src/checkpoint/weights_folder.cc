@@ -55,8 +55,8 @@ fs::path find_side_folder(const fs::path& weights) {
   const fs::path beside = weights / ".hf_metadata";
   std::error_code error;
   const fs::path target = fs::canonical(beside, error);
-  const bool is_there = !error && link_stays_inside(weights, target) &&
-                        fs::exists(beside / kConfig, error);
+  const bool is_there =
+      !error && link_stays_inside(weights, target) && fs::exists(beside / kConfig, error);
   return is_there && !fs::exists(weights / kConfig, error) ? beside : weights;
 }
 

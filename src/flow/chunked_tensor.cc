@@ -81,8 +81,7 @@ void ChunkedTensor::read_runs(const Runs& runs, const File& file, std::uint64_t 
       const std::uint64_t start = runs.start(run);
       if (start >= end) break;
       const std::uint64_t begin = std::max(start, offset);
-      places[used++] =
-          buffer.subspan(begin - offset, std::min(start + runs.length, end) - begin);
+      places[used++] = buffer.subspan(begin - offset, std::min(start + runs.length, end) - begin);
     }
     file.read_into(from, std::span(places).first(used));
   }

@@ -29,7 +29,8 @@ class ChunkedTensor {
     std::uint64_t count = 1;
     std::uint64_t bytes = 0;  // in the tensor
   };
-  // A chunk as runs of bytes: each without gaps in the tensor, all of them without gaps in the file.
+  // A chunk as runs of bytes: each without gaps in the tensor, all of them without gaps in the
+  // file.
   struct Runs {
     std::size_t shard = 0;
     std::uint64_t file_offset = 0;

@@ -11,8 +11,7 @@ FileSource::FileSource(const Catalog& catalog, std::vector<File> files)
   }
 }
 
-void FileSource::read(std::size_t tensor, std::uint64_t offset,
-                      std::span<std::byte> buffer) const {
+void FileSource::read(std::size_t tensor, std::uint64_t offset, std::span<std::byte> buffer) const {
   const StoredTensor& stored = catalog_[tensor];
   if (stored.chunks.size() > 1) return chunked_.at(tensor).read(files_, offset, buffer);
   files_[stored.shard].read(stored.offset + offset, buffer);

@@ -21,8 +21,8 @@ struct CutRecipes {
 
 // Cuts every tensor of the target into at most `parts` (at least 1) as torch.chunk does: all are
 // ceil(n / parts) long, but the last may be shorter, and the parts after it have nothing. Scalars,
-// empty tensors and those whose rows are not whole bytes go to the first part. Experts are cut whole
-// by expert; a recipe with experts fills its target alone, one index of dimension 0 each.
+// empty tensors and those whose rows are not whole bytes go to the first part. Experts are cut
+// whole by expert; a recipe with experts fills its target alone, one index of dimension 0 each.
 CutRecipes cut_recipes(const Catalog& target, const std::vector<Recipe>& recipes,
                        std::size_t parts);
 

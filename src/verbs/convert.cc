@@ -341,9 +341,9 @@ void report_counts(const Preparation& p, const std::vector<ConversionCounts>& co
   for (std::size_t i = 0; i < counts.size(); ++i) {
     const Recipe& recipe = p.plan.recipes[i];
     if (recipe.operation != Operation::encode) continue;
-    add_quantized({p.plan.target[recipe.target].name, counts[i].blocks, counts[i].kept,
-                   counts[i].saturated},
-                  report.quantized);
+    add_quantized(
+        {p.plan.target[recipe.target].name, counts[i].blocks, counts[i].kept, counts[i].saturated},
+        report.quantized);
   }
 }
 

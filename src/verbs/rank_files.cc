@@ -15,9 +15,9 @@ namespace {
 constexpr int kMostRanks = 99'999;  // the five digits of the names
 
 [[noreturn]] void refuse(std::string problem, std::string expected, std::string found) {
-  throw Error(ErrorCode::invalid_argument, {.problem = std::move(problem),
-                                            .expected = std::move(expected),
-                                            .found = std::move(found)});
+  throw Error(
+      ErrorCode::invalid_argument,
+      {.problem = std::move(problem), .expected = std::move(expected), .found = std::move(found)});
 }
 
 }  // namespace

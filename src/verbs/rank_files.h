@@ -13,7 +13,8 @@ namespace mxferry {
 // Files as the ranks of a PyTorch run write them. Source: torch 2.13, HuggingFaceStorageWriter with
 // save_distributed.
 
-// The name of the file of rank k (from 0): "shard-0000K-model-00001-of-00001.safetensors", K = k + 1.
+// The name of the file of rank k (from 0): "shard-0000K-model-00001-of-00001.safetensors", K = k
+// + 1.
 std::string rank_file_name(std::size_t rank);
 
 // Whether a file is such a one, or an unfinished one.

@@ -71,8 +71,7 @@ std::optional<GptOssConfig> parse_sizes(const SourceCheckpoint& checkpoint,
   try {
     return parse_config(*checkpoint.config_text, "config.json");
   } catch (const Error& error) {
-    problems.push_back(
-        {Severity::fatal, error.code(), config_name(checkpoint), "", error.what()});
+    problems.push_back({Severity::fatal, error.code(), config_name(checkpoint), "", error.what()});
     return std::nullopt;
   }
 }

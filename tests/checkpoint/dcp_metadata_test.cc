@@ -74,9 +74,8 @@ TEST_P(BadDcpMetadata, IsRefused) {
 INSTANTIATE_TEST_SUITE_P(
     All, BadDcpMetadata,
     ::testing::Values(
-        Bad{"", "", "not valid JSON"}, Bad{"{", "", "not valid JSON"},
-        Bad{"{}", "", "is empty"}, Bad{"[]", "", "an object of tensors"},
-        Bad{"null", "", "an object of tensors"},
+        Bad{"", "", "not valid JSON"}, Bad{"{", "", "not valid JSON"}, Bad{"{}", "", "is empty"},
+        Bad{"[]", "", "an object of tensors"}, Bad{"null", "", "an object of tensors"},
         Bad{R"({"a": [4, 0]})", "a", "expected an object, found an array"},
         Bad{R"({"a": "x"})", "a", "expected an object, found a string"},
         Bad{R"({"a": {}})", "a", "lacks a field"},

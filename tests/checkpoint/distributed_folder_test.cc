@@ -118,16 +118,15 @@ TEST_F(DistributedFolder, MayHaveEmptyChunks) {
 TEST_F(DistributedFolder, WithoutTheFileOfARankHasAHole) {
   write(1, {{"rows", {0, 0}, {2, 6}}});
   write(3, {{"rows", {4, 0}, {1, 6}}});
-  EXPECT_TRUE(fatal(ErrorCode::missing_chunk, "", "rows",
-                    {"all of [5, 6]", "nothing of [2:4, 0:6]", "there is no shard-00002-*"})(
-      problem()));
+  EXPECT_TRUE(
+      fatal(ErrorCode::missing_chunk, "", "rows",
+            {"all of [5, 6]", "nothing of [2:4, 0:6]", "there is no shard-00002-*"})(problem()));
 }
 
 TEST_F(DistributedFolder, WithoutTheFileOfAColumnHasAHole) {
   write(1, {{"columns", {0, 0}, {5, 2}}});
   write(2, {{"columns", {0, 4}, {5, 2}}});
-  EXPECT_TRUE(
-      fatal(ErrorCode::missing_chunk, "", "columns", {"nothing of [0:5, 2:4]"})(problem()));
+  EXPECT_TRUE(fatal(ErrorCode::missing_chunk, "", "columns", {"nothing of [0:5, 2:4]"})(problem()));
   EXPECT_THAT(problem().text, Not(HasSubstr("there is no")));
 }
 
@@ -180,8 +179,7 @@ TEST_F(DistributedFolder, WithABadFileHasOneProblem) {
   write(1, {{"a", {0}, {2}}});
   write(3, {{"a", {4}, {2}}});
   folder_.write(rank_file(2), file_of({{"a", {}, {2}}}, {{kShardingInfoKey, "{}"}}));
-  EXPECT_TRUE(
-      fatal(ErrorCode::invalid_sharding_info, rank_file(2), "", {"is empty"})(problem()));
+  EXPECT_TRUE(fatal(ErrorCode::invalid_sharding_info, rank_file(2), "", {"is empty"})(problem()));
   folder_.write(rank_file(2), "no header");
   EXPECT_EQ(problem().file, rank_file(2));
 }
@@ -212,8 +210,8 @@ TEST_F(DistributedFolder, NamesTheFirstTensorsOfManyWithHoles) {
   EXPECT_THAT(folder.tensors, SizeIs(26));
   ASSERT_THAT(folder.problems, SizeIs(5));
   EXPECT_TRUE(fatal(ErrorCode::missing_chunk, "", "d", {"nothing of [0:1]"})(folder.problems[3]));
-  EXPECT_TRUE(fatal(ErrorCode::missing_chunk, "", "", {"22 tensors: e, f, g, ..."})(
-      folder.problems[4]));
+  EXPECT_TRUE(
+      fatal(ErrorCode::missing_chunk, "", "", {"22 tensors: e, f, g, ..."})(folder.problems[4]));
 }
 
 TEST_F(DistributedFolder, OfTooManyChunksIsRefused) {
@@ -240,9 +238,9 @@ TEST_F(DistributedFolder, OfTooManyChunksIsRefused) {
 TEST_F(DistributedFolder, WithAnIndexIsAFolderOfWholeTensors) {
   folder_.write("m-1.safetensors", file_of({{"a", {0}, {2}}}));
   folder_.write("m-2.safetensors", file_of({{"b", {}, {2}}}, {}));
-  folder_.write(kIndexName, serialize_shard_index({.weight_map = {{"a", "m-1.safetensors"},
-                                                                  {"b", "m-2.safetensors"}},
-                                                   .total_size = 8}));
+  folder_.write(kIndexName, serialize_shard_index(
+                                {.weight_map = {{"a", "m-1.safetensors"}, {"b", "m-2.safetensors"}},
+                                 .total_size = 8}));
   const Folder folder = open();
   EXPECT_THAT(folder.problems, IsEmpty());
   EXPECT_FALSE(folder.is_distributed);

@@ -70,9 +70,8 @@ RC_GTEST_PROP(TensorBox, ALostBoxIsAHole, ()) {
   for (const TensorBox& box : boxes) {
     RC_ASSERT(whole.begin.empty() || !have_common(*hole, box));
   }
-  RC_ASSERT(std::ranges::any_of(gone, [&](const TensorBox& box) {
-    return whole.begin.empty() || have_common(*hole, box);
-  }));
+  RC_ASSERT(std::ranges::any_of(
+      gone, [&](const TensorBox& box) { return whole.begin.empty() || have_common(*hole, box); }));
 }
 
 RC_GTEST_PROP(TensorBox, AnotherBoxOverlaps, ()) {

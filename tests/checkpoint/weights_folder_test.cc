@@ -20,7 +20,9 @@ class WeightsFolder : public ::testing::Test {
     return find_weights((folder_.path() / given).lexically_normal(), warnings_)
         .lexically_relative(folder_.path());
   }
-  fs::path side_folder() { return find_side_folder(folder_.path()).lexically_relative(folder_.path()); }
+  fs::path side_folder() {
+    return find_side_folder(folder_.path()).lexically_relative(folder_.path());
+  }
 
   TempFolder folder_;
   std::vector<Problem> warnings_;

@@ -52,8 +52,7 @@ class CutTensor {
   FileSource source() {
     std::vector<File> files;
     for (std::size_t i = 0; i < content_.size(); ++i) {
-      files.push_back(
-          File::open_for_reading(folder_.write(std::to_string(i), content_[i])));
+      files.push_back(File::open_for_reading(folder_.write(std::to_string(i), content_[i])));
     }
     StoredTensor& tensor = catalog_[0];
     tensor.shard = tensor.chunks[0].shard;
