@@ -52,6 +52,10 @@ class RankFiles : public ::testing::Test {
     std::ranges::sort(names);
     return names;
   }
+  bool same_file(const fs::path& a, const fs::path& b) const {
+    const std::string content = content_of(folder_.path() / a);
+    return !content.empty() && content == content_of(folder_.path() / b);
+  }
   // The first fatal problem, as a conversion throws it.
   std::optional<Error> refusal(const std::string& source) const {
     return error_of([&] { (void)plan_conversion(options(source, "never", 0)); });
@@ -92,9 +96,7 @@ TEST_F(RankFiles, HoldTheSameWhateverTheirNumber) {
       back.source = cut.destination;
       back.destination = folder_ / "back";
       convert(back);
-      EXPECT_EQ(content_of(back.destination / "model.safetensors"),
-                content_of(whole.destination / "model.safetensors"))
-          << ranks;
+      EXPECT_TRUE(same_file("back/model.safetensors", "whole/model.safetensors")) << ranks;
     }
     fs::remove_all(folder_ / "back");
   }
@@ -109,7 +111,7 @@ TEST_F(RankFiles, MayBeQuantizedFromAndTo) {
   encode.reference = folder_ / "packed";
   encode.verify = true;
   const ConvertReport report = convert(encode);
-  ASSERT_EQ(report.quantized.size(), 4U);
+  ASSERT_EQ(report.quantized.size(), 6U);  // of three layers
   for (const QuantizedTensor& tensor : report.quantized) {
     EXPECT_EQ(tensor.kept, tensor.block_count) << tensor.blocks;
   }
@@ -117,8 +119,11 @@ TEST_F(RankFiles, MayBeQuantizedFromAndTo) {
   back.to = Layout::hf;
   back.dtype = Codec::mxfp4;
   convert(back);
-  EXPECT_EQ(content_of(folder_ / "back/model.safetensors"),
-            content_of(folder_ / "packed/model.safetensors"));
+  ConvertOptions as_it_was = back;
+  as_it_was.source = folder_ / "packed";
+  as_it_was.destination = folder_ / "again";
+  convert(as_it_was);
+  EXPECT_TRUE(same_file("back/model.safetensors", "again/model.safetensors"));
 }
 
 TEST_F(RankFiles, AreNamedAsTorchNamesThem) {
@@ -213,7 +218,7 @@ TEST_F(RankFiles, MayBePartOfANemoCheckpoint) {
     EXPECT_TRUE(report.plan.warnings.empty());
     for (const auto& entry : fs::directory_iterator(folder_ / "whole")) {
       const fs::path name = entry.path().filename();
-      EXPECT_EQ(content_of(folder_ / "back" / name), content_of(entry.path())) << name;
+      EXPECT_TRUE(same_file("back" / name, "whole" / name)) << name;
     }
     EXPECT_FALSE(fs::exists(folder_ / "back/fqn_to_file_index_mapping.json"));
   }
