@@ -282,8 +282,8 @@ void add_convert_command(CLI::App& app, Chosen& chosen) {
   add_size_option(*command, "--max-shard-size", o.max_shard_size, "Data in one file [5GB]");
   command
       ->add_option("--dcp-shards", o.dcp_shards,
-                   "Write the files of N ranks, as PyTorch's distributed\ncheckpoints have them "
-                   "(hf, nemo) [whole tensors]")
+                   "Write the files of N ranks, as PyTorch's\n"
+                   "distributed checkpoints have them [whole tensors]")
       ->type_name("N")
       ->check(CLI::Range(1, 99'999).description(""));
   command->add_option("--threads", o.threads, "Threads [all available]")

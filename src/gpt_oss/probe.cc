@@ -170,8 +170,7 @@ bool Prober::check_shape(const StoredTensor& tensor, const Shape& expected) {
         "expected shape " + to_string(expected) + " by " + authority() + ", found " +
             to_string(tensor.shape) +
             (may_lack_its_end(tensor, expected)
-                 ? ", of which the files here hold every part: the file of a last rank may be "
-                   "missing"
+                 ? " when the files are put together: the file of the last rank may be missing"
                  : ""));
   return false;
 }

@@ -46,8 +46,8 @@ StoredTensor chunk_tensor(const StoredTensor& tensor, const Chunk& chunk, std::s
   return result;
 }
 
-// The part of a copy or cast that fills bytes [begin, end) of its target, which become the chunk.
-// nullopt-like: `columns` is 0 where it fills none of them.
+// The part of a copy or cast that fills bytes [begin, end) of its target, which are a chunk; no
+// columns where it fills none of them.
 Recipe cut_bytes(Recipe recipe, std::uint64_t begin, std::uint64_t end) {
   const bool casts = recipe.operation == Operation::cast;
   const auto unit = casts ? static_cast<std::uint64_t>(bits(recipe.to)) / 8 : 1;

@@ -170,7 +170,7 @@ TEST_F(RankFiles, MustAllBeThere) {
 TEST_F(RankFiles, MustHaveTheLastOneToo) {
   write_both();
   fs::remove(folder_ / "ranks" / rank_file_name(2));
-  expect_refusal(ErrorCode::wrong_shape, "the file of a last rank may be missing");
+  expect_refusal(ErrorCode::wrong_shape, "the file of the last rank may be missing");
   fs::remove(folder_ / "ranks/config.json");
   const InspectReport report = inspect(folder_ / "ranks");
   EXPECT_TRUE(std::ranges::any_of(report.problems, [](const Problem& problem) {
