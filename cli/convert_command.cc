@@ -23,6 +23,8 @@ constexpr const char* kExamples = R"(Examples:
       BF16 back to MXFP4, read back and compared
   mxferry convert finetuned out --to hf --dtype mxfp4 --reference gpt-oss-20b
       blocks that training left alone get the bytes that they had
+  mxferry convert epoch_0_step_9 out --to hf --dtype mxfp4
+      the files of a training run's ranks to one MXFP4 checkpoint
   mxferry convert gpt-oss-120b out --to nemo --dry-run
       what would be done, and whether memory and disk suffice
   mxferry convert gpt-oss-120b out --to nemo --rank 0 --world 8
@@ -148,6 +150,12 @@ void add_convert_command(CLI::App& app, Chosen& chosen) {
       *command, "--orientation", o.orientation, parse_axis_order, "out_in|in_out",
       "How square dense expert weights of SRC lie\n[as their sibling, else as the weights tell]");
   add_size_option(*command, "--max-shard-size", o.max_shard_size, "Data in one file [5GB]");
+  command
+      ->add_option("--dcp-shards", o.dcp_shards,
+                   "Write the files of N ranks, as PyTorch's\n"
+                   "distributed checkpoints have them [whole tensors]")
+      ->type_name("N")
+      ->check(CLI::Range(1, 99'999).description(""));
   command->add_option("--threads", o.threads, "Threads [all available]")
       ->type_name("N")
       ->check(CLI::Range(1, 4096).description(""));

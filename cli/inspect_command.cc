@@ -71,6 +71,7 @@ void print_as_json(const InspectReport& report, bool ok) {
               {"has_config", report.has_config},
               {"config", config},
               {"has_index", report.has_index},
+              {"distributed", report.distributed},
               {"tensors", report.total.tensors},
               {"bytes", report.total.bytes},
               {"by_dtype", totals_json(report.by_dtype)},
@@ -104,9 +105,11 @@ void print_for_people(const InspectReport& report) {
     fmt::print("    {} heads, {} key/value heads, head size {}, vocabulary {}\n",
                c.num_attention_heads, c.num_key_value_heads, c.head_dim, c.vocab_size);
   }
-  fmt::print("  {} tensors, {}, {} file(s), {} index\n", report.total.tensors,
+  fmt::print("  {} tensors, {}, {} file(s), {}\n", report.total.tensors,
              human_bytes(report.total.bytes), report.shards.size(),
-             report.has_index ? "with" : "no");
+             report.distributed ? "each of one rank, with its chunks of the tensors"
+             : report.has_index ? "with index"
+                                : "no index");
   print_totals("by dtype", report.by_dtype);
   print_totals("by part", report.by_part);
   if (!report.shards.empty()) fmt::print("  files\n");

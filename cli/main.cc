@@ -1,4 +1,5 @@
 #include <fmt/format.h>
+#include <sys/resource.h>
 
 #include <CLI/CLI.hpp>
 #include <algorithm>
@@ -67,6 +68,15 @@ int run_alone(const Chosen& chosen) {
   }
 }
 
+// The files of a checkpoint are open all at once, and a large run's ranks leave more of them than
+// the usual limit.
+void allow_many_files() {
+  rlimit limit{};
+  if (::getrlimit(RLIMIT_NOFILE, &limit) != 0) return;
+  limit.rlim_cur = limit.rlim_max;
+  (void)::setrlimit(RLIMIT_NOFILE, &limit);
+}
+
 // One rank's failure is that of all.
 int run(const Chosen& chosen) {
   const int code = run_alone(chosen);
@@ -75,6 +85,7 @@ int run(const Chosen& chosen) {
 }
 
 int main(int argc, char** argv) {
+  allow_many_files();
   CLI::App app(
       "mxferry moves gpt-oss checkpoints between MXFP4 and 16/32-bit weights, and\n"
       "between the names of training and serving frameworks.");

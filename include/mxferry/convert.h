@@ -55,7 +55,11 @@ struct ConvertOptions {
   std::optional<AxisOrder> orientation;
   std::string exclude;  // tensors whose target name Python's re.match(exclude, name) finds; ""
                         // excludes none
-  std::uint64_t max_shard_size = 5'000'000'000;       // bytes of data in one file
+  std::uint64_t max_shard_size = 5'000'000'000;  // bytes of data in one file
+  // Not 0: files for so many ranks as torch.distributed.checkpoint writes them, each with its chunk
+  // of every tensor, cut along dimension 0, and no index; `to` hf or nemo, and max_shard_size as it
+  // is. Ranks beyond the longest dimension 0 have no file.
+  int dcp_shards = 0;
   int threads = 0;                                    // 0: as many as the process may use
   std::uint64_t max_memory = std::uint64_t{1} << 30;  // bytes, of the whole process
   bool sync = true;  // wait until everything is on the disk; false is for scratch folders

@@ -43,6 +43,10 @@ enum class ErrorCode {
   wrong_dtype,
   wrong_shape,
   name_collision,
+  // The files of a distributed checkpoint do not make whole tensors.
+  invalid_sharding_info,
+  missing_chunk,
+  overlapping_chunks,
   unknown_layout,
   unknown_orientation,
   nonfinite_block,

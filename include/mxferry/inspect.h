@@ -46,6 +46,7 @@ struct InspectReport {
   bool has_config = false;
   GptOssConfig config;  // of config.json, completed from the shapes; 0 where neither tells
   bool has_index = false;
+  bool distributed = false;  // files of the ranks of a PyTorch run, each with chunks of tensors
   TensorTotal total;
   std::map<std::string, TensorTotal> by_dtype;  // by safetensors name
   std::map<std::string, TensorTotal>

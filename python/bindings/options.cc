@@ -108,6 +108,7 @@ ConvertOptions convert_options(const nb::kwargs& values) {
   reader.read_orientation("orientation", options.orientation);
   reader.read("exclude", options.exclude);
   reader.read("max_shard_size", options.max_shard_size);
+  reader.read("dcp_shards", options.dcp_shards);
   reader.read("threads", options.threads);
   reader.read("max_memory", options.max_memory);
   reader.read("sync", options.sync);

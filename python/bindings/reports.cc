@@ -173,10 +173,10 @@ nb::object to_python(const InspectReport& report) {
       "path"_a = report.path, "layout"_a = text_or_none(report.layout),
       "layout_reason"_a = report.layout_reason, "attn"_a = report.attn, "packed"_a = report.packed,
       "has_config"_a = report.has_config, "config"_a = to_python(report.config),
-      "has_index"_a = report.has_index, "total"_a = to_python(report.total),
-      "by_dtype"_a = dict_of(report.by_dtype), "by_part"_a = dict_of(report.by_part),
-      "shards"_a = tuple_of(report.shards), "unknown"_a = tuple_of(report.unknown),
-      "problems"_a = tuple_of(report.problems));
+      "has_index"_a = report.has_index, "distributed"_a = report.distributed,
+      "total"_a = to_python(report.total), "by_dtype"_a = dict_of(report.by_dtype),
+      "by_part"_a = dict_of(report.by_part), "shards"_a = tuple_of(report.shards),
+      "unknown"_a = tuple_of(report.unknown), "problems"_a = tuple_of(report.problems));
 }
 
 nb::object to_python(const SampleReport& report) {

@@ -196,6 +196,7 @@ class InspectReport:
     has_config: bool
     config: GptOssConfig
     has_index: bool
+    distributed: bool  # files of the ranks of a PyTorch run, each with chunks of tensors
     total: TensorTotal
     by_dtype: Mapping[str, TensorTotal]
     by_part: Mapping[str, TensorTotal]

@@ -37,6 +37,7 @@ def convert(
     orientation: str | None = None,
     exclude: str = "",
     max_shard_size: int = 5_000_000_000,
+    dcp_shards: int = 0,
     threads: int = 0,
     max_memory: int = _GIB,
     sync: bool = True,
@@ -51,8 +52,9 @@ def convert(
     """Converts a checkpoint, as `mxferry convert` does; the options are explained there.
 
     to: "hf", "nemo" or "original". dtype: "bf16", "f16", "f32" or "mxfp4". Sizes are in bytes.
-    verify reads everything back and compares. With `world`, this is part `rank` of as many; when
-    all are done, finish() of one process makes a checkpoint of them. Raises Error.
+    dcp_shards=N writes the files of N ranks, as torch.distributed.checkpoint does. verify reads
+    everything back and compares. With `world`, this is part `rank` of as many; when all are done,
+    finish() of one process makes a checkpoint of them. Raises Error.
     """
     return _core.convert(
         progress,
@@ -77,6 +79,7 @@ def plan_conversion(
     orientation: str | None = None,
     exclude: str = "",
     max_shard_size: int = 5_000_000_000,
+    dcp_shards: int = 0,
     threads: int = 0,
     max_memory: int = _GIB,
     rank: int = 0,

@@ -79,6 +79,9 @@ const char* name(ErrorCode code) noexcept {
     MXFERRY_CASE(wrong_dtype);
     MXFERRY_CASE(wrong_shape);
     MXFERRY_CASE(name_collision);
+    MXFERRY_CASE(invalid_sharding_info);
+    MXFERRY_CASE(missing_chunk);
+    MXFERRY_CASE(overlapping_chunks);
     MXFERRY_CASE(unknown_layout);
     MXFERRY_CASE(unknown_orientation);
     MXFERRY_CASE(nonfinite_block);

@@ -46,6 +46,8 @@ class File {
   // Error(file_size_mismatch).
   void read(std::uint64_t offset, std::span<std::byte> buffer) const;
   void write(std::uint64_t offset, std::span<const std::byte> bytes) const;
+  // The same as read() for bytes that go to several places of memory, in this order.
+  void read_into(std::uint64_t offset, std::span<const std::span<std::byte>> places) const;
 
   // Reserves disk space and sets the size, where the file system can; otherwise only sets the size.
   void preallocate(std::uint64_t size) const;

@@ -11,8 +11,10 @@
 
 #include "base/file.h"
 #include "base/text.h"
+#include "checkpoint/dcp_metadata.h"
 #include "checkpoint/folder_hints.h"
 #include "checkpoint/git_lfs.h"
+#include "checkpoint/join_chunks.h"
 #include "checkpoint/safetensors_header.h"
 #include "checkpoint/shard_index.h"
 #include "mxferry/error.h"
@@ -21,17 +23,6 @@ namespace mxferry {
 namespace {
 
 namespace fs = std::filesystem;
-
-// "3 tensors: a, b, ..." The first few are enough to recognise what they are.
-std::string count_and_names(const std::vector<std::string_view>& names) {
-  constexpr std::size_t kShown = 3;
-  std::string text =
-      std::to_string(names.size()) + (names.size() == 1 ? " tensor" : " tensors") + ": ";
-  for (std::size_t i = 0; i < std::min(names.size(), kShown); ++i) {
-    text += (i > 0 ? ", " : "") + std::string(names[i]);
-  }
-  return names.size() > kShown ? text + ", ..." : text;
-}
 
 void sort_by_name(std::vector<FolderTensor>& tensors) {
   std::ranges::sort(tensors, {}, [](const FolderTensor& tensor) -> const std::string& {
@@ -66,7 +57,9 @@ class FolderReader {
   fs::path follow(const std::string& name) const;
 
   void take_listed_tensors(const ShardIndex& index);
+  void refuse_listed_chunks();
   void take_all_tensors();
+  void take_chunks();
   void report_collision(const Shard& shard, const Shard& other,
                         const std::vector<std::string_view>& names);
   void note_missing_entries(const ShardIndex& index);
@@ -153,6 +146,7 @@ void FolderReader::read_listed(const ShardIndex& index) {
     if (fs::exists(fs::status(resolved_ / name, error))) read_shard(name);
   }
   take_listed_tensors(index);
+  refuse_listed_chunks();
   note_missing_entries(index);
   check_total_size(index);
   warn_of_unlisted_files(index);
@@ -162,7 +156,14 @@ void FolderReader::read_all() {
   std::vector<std::string> names;
   std::ranges::copy_if(names_, std::back_inserter(names), is_shard_name);
   for (const std::string& name : names) read_shard(name);
-  take_all_tensors();
+  folder_.is_distributed = std::ranges::any_of(folder_.shards, [](const Shard& shard) {
+    return shard.header.metadata.contains(kShardingInfoKey);
+  });
+  if (folder_.is_distributed) {
+    take_chunks();
+  } else {
+    take_all_tensors();
+  }
   if (folder_.has_index) return;  // of no use, which is reported
   if (names.empty()) {
     report(Severity::fatal, explain_no_model(folder_.path, names_), "");
@@ -228,6 +229,36 @@ void FolderReader::take_listed_tensors(const ShardIndex& index) {
   sort_by_name(folder_.tensors);
 }
 
+// An index lists whole tensors. torch writes its chunk information into files of those too.
+void FolderReader::refuse_listed_chunks() {
+  for (std::size_t i = 0; i < folder_.shards.size(); ++i) {
+    const Shard& shard = folder_.shards[i];
+    try {
+      const std::optional<ChunkOffsets> offsets = read_chunk_offsets(shard.header, {});
+      if (!offsets) continue;
+      for (const FolderTensor& tensor : folder_.tensors) {
+        if (tensor.shard != i) continue;
+        const Shape& begin = offsets->at(tensor.info.name);
+        if (std::ranges::all_of(begin, [](std::int64_t offset) { return offset == 0; })) continue;
+        throw Error(
+            ErrorCode::invalid_index,
+            {.problem = "the index lists this file for a tensor of which it holds only a part",
+             .tensor = tensor.info.name,
+             .found = to_string(tensor.info.shape) + " from " + to_string(begin) + " on",
+             .advice = "Remove " + std::string(kIndexName) + " if the files are those of ranks"});
+      }
+    } catch (const Error& error) {
+      report(Severity::fatal, error, shard.name);
+    }
+  }
+}
+
+void FolderReader::take_chunks() {
+  folder_.tensors = join_chunks(
+      folder_.shards, !unreadable_.empty(),
+      [this](const Error& error, std::string_view file) { report(Severity::fatal, error, file); });
+}
+
 void FolderReader::take_all_tensors() {
   std::map<std::string_view, std::size_t> shard_of;
   for (std::size_t i = 0; i < folder_.shards.size(); ++i) {
@@ -250,16 +281,12 @@ void FolderReader::take_all_tensors() {
 
 void FolderReader::report_collision(const Shard& shard, const Shard& other,
                                     const std::vector<std::string_view>& names) {
-  // PyTorch's distributed checkpoints mark their files so.
-  const bool is_distributed = shard.header.metadata.contains("DCP_SHARDING_INFO");
   report(Severity::fatal,
          Error(ErrorCode::name_collision,
                {.problem = "tensors of this file are also in " + other.name,
                 .found = count_and_names(names),
-                .advice = is_distributed
-                              ? "These are pieces of a distributed checkpoint; consolidate it first"
-                              : "Remove the file that does not belong to the model, or add " +
-                                    std::string(kIndexName)}),
+                .advice = "Remove the file that does not belong to the model, or add " +
+                          std::string(kIndexName)}),
          shard.name);
 }
 
@@ -301,7 +328,7 @@ void FolderReader::warn_of_unlisted_files(const ShardIndex& index) {
 }
 
 void FolderReader::warn_without_index() {
-  if (folder_.shards.size() + unreadable_.size() > 1) {
+  if (folder_.shards.size() + unreadable_.size() > 1 && !folder_.is_distributed) {
     report(Severity::warning,
            Error(ErrorCode::invalid_index,
                  {.problem = "several files without " + std::string(kIndexName) +

@@ -22,11 +22,23 @@ struct Shard {
   SafetensorsHeader header;
 };
 
+// A part of a tensor of a distributed checkpoint: a box of it, row-major, in one of the shards.
+struct FolderChunk {
+  std::size_t shard = 0;    // index into Folder::shards
+  Shape offsets;            // where the box begins in the tensor, by dimension, in elements
+  Shape sizes;              // of the box
+  std::uint64_t begin = 0;  // of its bytes in the data section
+};
+
 // A tensor that the checkpoint offers: listed by the index, or in any shard where there is no
 // index.
 struct FolderTensor {
   std::size_t shard = 0;  // index into Folder::shards
   TensorInfo info;
+  // Of a distributed checkpoint: at least one, which together hold every element once, by the first
+  // element that they hold. `info` is then the whole tensor's, but shard, begin and end are those
+  // of the first chunk.
+  std::vector<FolderChunk> chunks = {};
 };
 
 // A weight_map entry whose file is missing or does not hold the tensor.
@@ -45,6 +57,7 @@ struct Folder {
   // which is a fatal problem. Whether each is fatal is for the layout to say.
   std::vector<MissingEntry> missing;
   bool has_index = false;
+  bool is_distributed = false;    // the shards hold chunks of tensors, as torch writes them
   std::vector<Problem> problems;  // everything found here, in a stable order
 };
 

@@ -70,6 +70,16 @@ bool is_shard_name(std::string_view name) {
   return is_safetensors_name(name) && !is_adapter_file(name);
 }
 
+std::string count_and_names(const std::vector<std::string_view>& tensors) {
+  constexpr std::size_t kShown = 3;
+  std::string text =
+      std::to_string(tensors.size()) + (tensors.size() == 1 ? " tensor" : " tensors") + ": ";
+  for (std::size_t i = 0; i < std::min(tensors.size(), kShown); ++i) {
+    text += (i > 0 ? ", " : "") + std::string(tensors[i]);
+  }
+  return tensors.size() > kShown ? text + ", ..." : text;
+}
+
 Error explain_no_model(const fs::path& folder, const std::vector<std::string>& names) {
   if (std::ranges::any_of(names, is_adapter_file)) {
     return {ErrorCode::lora_adapter,

@@ -15,6 +15,9 @@ bool is_safetensors_name(std::string_view name);
 // Whether it may be a shard of a model: not a LoRA adapter.
 bool is_shard_name(std::string_view name);
 
+// "3 tensors: a, b, ..." The first few are enough to recognise what they are.
+std::string count_and_names(const std::vector<std::string_view>& tensors);
+
 // The error for a folder without index and shards: what it holds instead, and what to do. `names`
 // are those of its files and folders.
 Error explain_no_model(const std::filesystem::path& folder, const std::vector<std::string>& names);

@@ -3,9 +3,11 @@
 #include <cstddef>
 #include <cstdint>
 #include <span>
+#include <unordered_map>
 #include <vector>
 
 #include "base/file.h"
+#include "flow/chunked_tensor.h"
 #include "recipe/catalog.h"
 
 namespace mxferry {
@@ -23,18 +25,16 @@ class Source {
 // The files of a checkpoint, opened once.
 class FileSource : public Source {
  public:
-  // `files` by StoredTensor::shard. The catalog must outlive this object. Throws Error(io_error).
-  FileSource(const Catalog& catalog, std::vector<File> files)
-      : catalog_(catalog), files_(std::move(files)) {}
+  // `files` by StoredTensor::shard. The catalog must outlive this object. Reading throws
+  // Error(io_error, file_size_mismatch).
+  FileSource(const Catalog& catalog, std::vector<File> files);
 
-  void read(std::size_t tensor, std::uint64_t offset, std::span<std::byte> buffer) const override {
-    const StoredTensor& stored = catalog_[tensor];
-    files_[stored.shard].read(stored.offset + offset, buffer);
-  }
+  void read(std::size_t tensor, std::uint64_t offset, std::span<std::byte> buffer) const override;
 
  private:
   const Catalog& catalog_;
   std::vector<File> files_;
+  std::unordered_map<std::size_t, ChunkedTensor> chunked_;  // those of several chunks, by tensor
 };
 
 }  // namespace mxferry

@@ -44,6 +44,8 @@ class TileJob {
 
  private:
   std::int64_t extent() const noexcept { return tile_.end - tile_.begin; }
+  // The tile's expert in the source, and in the reference.
+  std::int64_t source_expert() const noexcept { return recipe_.first_expert + tile_.expert; }
 
   void copy();
   void cast();
@@ -109,7 +111,7 @@ void TileJob::transpose() {
   const std::size_t rows = to_size(extent());
   const std::size_t from = element_bytes(recipe_.from);
   const std::size_t to = element_bytes(recipe_.to);
-  const std::size_t first = (to_size(tile_.expert) * all_rows + to_size(tile_.begin)) * columns;
+  const std::size_t first = (to_size(source_expert()) * all_rows + to_size(tile_.begin)) * columns;
   read(recipe_.source, recipe_.source_offset + first * from, scratch_.source(),
        rows * columns * from);
   const std::byte* slab = scratch_.source();
@@ -131,7 +133,7 @@ void TileJob::transpose() {
 void TileJob::decode() {
   const std::size_t groups = to_size(recipe_.columns / kBlockSize);
   const std::size_t rows = to_size(extent());
-  const std::size_t first_row = to_size(tile_.expert * recipe_.rows + tile_.begin);
+  const std::size_t first_row = to_size(source_expert() * recipe_.rows + tile_.begin);
   const std::size_t block_row = groups * kBlockBytes;
   std::byte* const blocks = scratch_.source();
   std::byte* const scales = blocks + rows * block_row;
@@ -192,7 +194,8 @@ void TileJob::encode() {
   std::byte* const scales = blocks + rows * block_row;
   mxfp4::EncodeOptions options{.mode = t_.quant_mode, .saturate_nonfinite = t_.allow_nonfinite};
   if (recipe_.reference_scales) {
-    t_.reference->read(*recipe_.reference_scales, first_row * groups,
+    const std::size_t reference_row = to_size(source_expert() * recipe_.rows + tile_.begin);
+    t_.reference->read(*recipe_.reference_scales, reference_row * groups,
                        {scratch_.middle(), rows * groups});
     options.reference_scales = reinterpret_cast<const std::uint8_t*>(scratch_.middle());
     options.reference_row_bytes = groups;
@@ -219,7 +222,7 @@ void TileJob::encode_transposed(const mxfp4::EncodeOptions& options,
   const std::size_t chunk = to_size(chunk_extent(recipe_, t_.limits, extent()));
   for (std::size_t group = 0; group < groups; group += chunk) {
     const std::size_t columns = std::min(chunk, groups - group) * kBlockSize;
-    const std::size_t column = to_size(tile_.expert * recipe_.columns) + group * kBlockSize;
+    const std::size_t column = to_size(source_expert() * recipe_.columns) + group * kBlockSize;
     const std::size_t first = column * all_rows + to_size(tile_.begin);
     read_rows(recipe_.source_offset + first * from, all_rows * from, columns, rows * from);
     encode_part({.data = scratch_.source(),
@@ -236,7 +239,7 @@ void TileJob::encode_straight(const mxfp4::EncodeOptions& options,
                               const mxfp4::PackedTarget& target) {
   const std::size_t columns = to_size(recipe_.columns);
   const std::size_t row_bytes = columns * element_bytes(recipe_.from);
-  const std::size_t first_row = to_size(tile_.expert * recipe_.rows + tile_.begin);
+  const std::size_t first_row = to_size(source_expert() * recipe_.rows + tile_.begin);
   const std::size_t chunk = to_size(chunk_extent(recipe_, t_.limits, extent()));
   for (std::size_t row = 0; row < to_size(extent()); row += chunk) {
     const std::size_t rows = std::min(chunk, to_size(extent()) - row);
@@ -265,7 +268,7 @@ void TileJob::encode_part(const mxfp4::DenseView& dense, std::size_t row, std::s
   if (!counts.suspicious) return;
   const auto found = mxfp4::find_unencodable(dense, options);
   if (!found) return;
-  const std::string place = "expert " + std::to_string(tile_.expert) + ", row " +
+  const std::string place = "expert " + std::to_string(source_expert()) + ", row " +
                             std::to_string(to_size(tile_.begin) + row + found->row) + ", column " +
                             std::to_string(group * kBlockSize + found->column);
   if (std::isnan(found->value)) {
@@ -325,7 +328,7 @@ void TileJob::check(const mxfp4::PackedView& packed) {
 }
 
 std::string TileJob::place(const mxfp4::BlockIndex& block) const {
-  return "expert " + std::to_string(tile_.expert) + ", row " +
+  return "expert " + std::to_string(source_expert()) + ", row " +
          std::to_string(to_size(tile_.begin) + block.row) + ", group " +
          std::to_string(block.group);
 }

@@ -29,6 +29,8 @@ class Prober {
       : catalog_(catalog),
         missing_(missing),
         has_config_(config.has_value()),
+        is_distributed_(std::ranges::any_of(
+            catalog, [](const StoredTensor& tensor) { return !tensor.chunks.empty(); })),
         orientations_(orientations) {
     result_.config = config.value_or(GptOssConfig{});
   }
@@ -82,6 +84,7 @@ class Prober {
   const Catalog& catalog_;
   const std::vector<MissingName>& missing_;
   bool has_config_;
+  bool is_distributed_;  // the files are those of ranks
   const Orientations& orientations_;
   Description result_;
   std::map<Parameter, Pieces> groups_;
@@ -181,11 +184,21 @@ void Prober::group() {
   }
 }
 
+// Whether a tensor of a distributed checkpoint may have lost its end: nothing in the files tells
+// where it was.
+bool may_lack_its_end(const StoredTensor& tensor, const Shape& expected) {
+  return !tensor.chunks.empty() && tensor.shape.size() == expected.size() &&
+         std::ranges::equal(tensor.shape, expected, std::ranges::less_equal());
+}
+
 bool Prober::check_shape(const StoredTensor& tensor, const Shape& expected) {
   if (tensor.shape == expected) return true;
   fatal(ErrorCode::wrong_shape, tensor.name,
         "expected shape " + to_string(expected) + " by " + authority() + ", found " +
-            to_string(tensor.shape));
+            to_string(tensor.shape) +
+            (may_lack_its_end(tensor, expected)
+                 ? " when the files are put together: the file of the last rank may be missing"
+                 : ""));
   return false;
 }
 
@@ -419,9 +432,14 @@ void Prober::check_layers() {
     for (const std::int64_t layer : found) {
       for (const ParameterKind kind : kinds) {
         if (!is_per_layer(kind) || present.contains({layer, kind}) || ++reported > 8) continue;
-        warn(ErrorCode::missing_tensor, "",
-             "layer " + std::to_string(layer) + " has no " + description(kind) +
-                 ", which other layers have");
+        std::string text = "layer " + std::to_string(layer) + " has no " + description(kind) +
+                           ", which other layers have";
+        // A tensor that is not cut lies in the file of any one rank.
+        if (is_distributed_) {
+          fatal(ErrorCode::missing_tensor, "", text + "; the file of a rank may be missing");
+        } else {
+          warn(ErrorCode::missing_tensor, "", std::move(text));
+        }
       }
     }
   }

@@ -35,6 +35,9 @@ struct Recipe {
   DType to = DType::U8;
   AxisOrder source_order = AxisOrder::out_in;  // `encode`
   AxisOrder target_order = AxisOrder::out_in;  // `decode` and `transpose`
+  // `transpose`, `decode`, `encode`: the expert of the source, and of the reference, that becomes
+  // the target's first. Not 0 only where a target is cut.
+  std::int64_t first_expert = 0;
   std::int64_t experts = 1;
   std::int64_t rows = 1;
   std::int64_t columns = 0;

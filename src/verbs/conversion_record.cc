@@ -34,6 +34,7 @@ Json record_of(const ConvertOptions& options) {
           {"--orientation", name_or_null(options.orientation)},
           {"--exclude", options.exclude},
           {"--max-shard-size", options.max_shard_size},
+          {"--dcp-shards", options.dcp_shards},
           {"--allow-nonfinite", options.allow_nonfinite}};
 }
 

@@ -45,12 +45,12 @@ void check_disk(const ConvertOptions& options, const ConvertPlan& plan, std::uin
 // Tokenizer, template, licence and so on, and the edited config.json.
 void write_side_files(const ConvertOptions& options, const Preparation& p, Claim& claim) {
   for (const std::string& name : p.summary.carried) {
-    copy_side_file(p.summary.source / name, claim.add(name), options.sync);
+    copy_side_file(p.source.side_folder / name, claim.add(name), options.sync);
   }
   if (p.source.config_text) {
     const ConfigEdit edit{.to = options.to, .packed = p.plan.packed, .torch_dtype = p.plan.dtype};
     const std::string text =
-        edit_config(*p.source.config_text, p.summary.source / "config.json", edit);
+        edit_config(*p.source.config_text, p.source.side_folder / "config.json", edit);
     write_text_file(claim.add("config.json"), text, options.sync);
   }
   if (options.to == Layout::original) {
@@ -209,6 +209,15 @@ void read_back(const ConvertOptions& options, const Preparation& p, const Claim&
   steps.run(p.share, sink);
 }
 
+// A tensor that is cut has a recipe for each of its chunks.
+void add_quantized(const QuantizedTensor& chunk, std::vector<QuantizedTensor>& tensors) {
+  const auto tensor = std::ranges::find(tensors, chunk.blocks, &QuantizedTensor::blocks);
+  if (tensor == tensors.end()) return tensors.push_back(chunk);
+  tensor->block_count += chunk.block_count;
+  tensor->kept += chunk.kept;
+  tensor->saturated += chunk.saturated;
+}
+
 void report_counts(const Preparation& p, const std::vector<ConversionCounts>& counts,
                    ConvertReport& report) {
   const ConversionCounts total = sum(counts);
@@ -217,8 +226,9 @@ void report_counts(const Preparation& p, const std::vector<ConversionCounts>& co
   for (std::size_t i = 0; i < counts.size(); ++i) {
     const Recipe& recipe = p.plan.recipes[i];
     if (recipe.operation != Operation::encode) continue;
-    report.quantized.push_back(
-        {p.plan.target[recipe.target].name, counts[i].blocks, counts[i].kept, counts[i].saturated});
+    add_quantized(
+        {p.plan.target[recipe.target].name, counts[i].blocks, counts[i].kept, counts[i].saturated},
+        report.quantized);
   }
 }
 
@@ -247,7 +257,7 @@ bool is_complete(const Preparation& p, const std::filesystem::path& folder) {
     file.read(0, std::as_writable_bytes(std::span(header)));
     if (header != output.header) return false;
   }
-  if (p.names.size() == 1) return true;
+  if (!has_index(p.names)) return true;
   const std::string index = index_text(p.plan.target, p.names);
   const std::filesystem::path path = folder / kIndexName;
   return std::filesystem::is_regular_file(path, error) &&

@@ -133,7 +133,7 @@ FinishReport finish_parts(const fs::path& folder, const std::vector<FoundJournal
     report.bytes += file.size;
     names.push_back(file.name);
   }
-  if (files.size() > 1) write_text_file(folder / kIndexName, serialize_shard_index(index), sync);
+  if (has_index(names)) write_text_file(folder / kIndexName, serialize_shard_index(index), sync);
   remove_other_weights(folder, names);
   for (const FoundJournal& journal : journals) remove_if_there(journal.path);
   if (sync) sync_folder(folder);

@@ -63,6 +63,7 @@ InspectReport inspect(const std::string& source) {
   report.has_config = checkpoint.config_text.has_value();
   report.config = description.config;
   report.has_index = checkpoint.folder.has_index;
+  report.distributed = checkpoint.folder.is_distributed;
   report.problems = checkpoint.problems;
   for (const Shard& shard : checkpoint.folder.shards) {
     const SafetensorsHeader& header = shard.header;

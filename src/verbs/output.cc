@@ -11,6 +11,7 @@
 #include "checkpoint/safetensors_header.h"
 #include "checkpoint/shard_index.h"
 #include "mxferry/error.h"
+#include "verbs/rank_files.h"
 #include "verbs/side_files.h"
 
 namespace mxferry {
@@ -37,6 +38,9 @@ void remove_if_there(const fs::path& path) {
 void remove_index_and_single_file(const fs::path& folder) {
   remove_if_there(folder / kIndexName);
   remove_if_there(folder / kSingleName);
+  for (const std::string& name : list_folder(folder)) {
+    if (is_rank_file(name)) remove_if_there(folder / name);
+  }
 }
 
 void remove_other_weights(const fs::path& folder, const std::vector<std::string>& kept) {
@@ -44,7 +48,7 @@ void remove_other_weights(const fs::path& folder, const std::vector<std::string>
     // A process that was killed leaves unfinished ones.
     const bool is_shard = name.starts_with("model") && (name.ends_with(".safetensors") ||
                                                         name.ends_with(".safetensors.partial"));
-    if (is_shard && std::ranges::find(kept, name) == kept.end()) remove_if_there(folder / name);
+    if ((is_shard || is_rank_file(name)) && std::ranges::find(kept, name) == kept.end()) remove_if_there(folder / name);
   }
 }
 
@@ -53,25 +57,32 @@ std::string shard_name(std::size_t shard, std::size_t count) {
   return fmt::format("model-{:05}-of-{:05}.safetensors", shard + 1, count);
 }
 
-OutputLayout lay_out(Catalog& catalog, const std::vector<std::string>& names) {
+OutputLayout lay_out(Catalog& catalog, const std::vector<std::string>& names,
+                     const std::vector<std::map<std::string, std::string>>& metadata) {
   std::vector<std::vector<TensorInfo>> tensors(names.size());
   for (const StoredTensor& tensor : catalog) {
     tensors[tensor.shard].push_back({tensor.name, tensor.dtype, tensor.shape, 0, 0});
   }
   OutputLayout layout;
-  std::map<std::string_view, std::uint64_t> offsets;
+  // transformers refuses files whose metadata does not name a framework.
+  const std::map<std::string, std::string> usual = {{"format", "pt"}};
+  std::map<std::pair<std::size_t, std::string_view>, std::uint64_t> offsets;
   for (std::size_t shard = 0; shard < names.size(); ++shard) {
-    // transformers refuses files whose metadata does not name a framework.
-    NewHeader header = make_safetensors_header(std::move(tensors[shard]), {{"format", "pt"}});
+    NewHeader header = make_safetensors_header(std::move(tensors[shard]),
+                                               metadata.empty() ? usual : metadata[shard]);
     const std::uint64_t size = file_size(header.header);
     layout.files.push_back({names[shard], std::move(header.bytes), size});
     layout.shards.push_back({names[shard], size, std::move(header.header.tensors)});
     for (const TensorInfo& tensor : layout.shards.back().tensors) {
-      offsets[tensor.name] = header.header.data_offset + tensor.begin;
+      offsets[{shard, tensor.name}] = header.header.data_offset + tensor.begin;
     }
   }
-  for (StoredTensor& tensor : catalog) tensor.offset = offsets.at(tensor.name);
+  for (StoredTensor& tensor : catalog) tensor.offset = offsets.at({tensor.shard, tensor.name});
   return layout;
+}
+
+bool has_index(const std::vector<std::string>& names) {
+  return names.size() > 1 && !is_rank_file(names[0]);
 }
 
 std::string index_text(const Catalog& catalog, const std::vector<std::string>& names) {

@@ -3,6 +3,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <filesystem>
+#include <map>
 #include <string>
 #include <vector>
 
@@ -22,8 +23,13 @@ struct OutputLayout {
   std::vector<PlannedShard> shards;  // the same, for people
 };
 
-// Lays out every shard and sets the catalog's offsets. `names` by shard.
-OutputLayout lay_out(Catalog& catalog, const std::vector<std::string>& names);
+// Lays out every shard and sets the catalog's offsets. `names` by shard, and `metadata`, which is
+// {"format": "pt"} where there is none.
+OutputLayout lay_out(Catalog& catalog, const std::vector<std::string>& names,
+                     const std::vector<std::map<std::string, std::string>>& metadata = {});
+
+// Whether a checkpoint of these files has an index: neither a single file nor those of ranks do.
+bool has_index(const std::vector<std::string>& names);
 
 // model.safetensors.index.json for the catalog.
 std::string index_text(const Catalog& catalog, const std::vector<std::string>& names);
@@ -35,8 +41,8 @@ std::string dtypes_text(const Catalog& catalog);
 // unless commit() is called.
 class OutputFolder {
  public:
-  // Creates the folder. An old checkpoint in it loses its index and its single file first, so that
-  // nothing ever reads old and new shards together. Throws Error(io_error).
+  // Creates the folder. An old checkpoint in it loses its index, its single file and its files of
+  // ranks first, so that nothing ever reads old and new shards together. Throws Error(io_error).
   explicit OutputFolder(std::filesystem::path path);
   OutputFolder(const OutputFolder&) = delete;
   OutputFolder& operator=(const OutputFolder&) = delete;
@@ -65,7 +71,8 @@ void check_destination(const std::filesystem::path& destination,
 // Throws Error(destination_exists).
 [[noreturn]] void refuse_occupied(const std::filesystem::path& destination);
 
-// What an old checkpoint loses first, so that nothing ever reads old and new shards together.
+// What an old checkpoint loses first, so that nothing ever reads old and new shards together; the
+// files of ranks too, which no index lists.
 void remove_index_and_single_file(const std::filesystem::path& folder);
 
 // Removes the weight files of a checkpoint that are not among `kept`, unfinished ones too.

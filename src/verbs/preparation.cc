@@ -10,6 +10,7 @@
 #include "flow/share.h"
 #include "gpt_oss/name_regex.h"
 #include "mxferry/error.h"
+#include "verbs/rank_files.h"
 #include "verbs/reference_scales.h"
 #include "verbs/side_files.h"
 
@@ -23,6 +24,7 @@ void check_options(const ConvertOptions& options) {
                                               .found = std::move(found)});
   };
   check_attn(options.to, options.backend.attn);
+  check_dcp_shards(options);
   if (options.destination.empty()) refuse("the destination has no name", "a folder", "''");
   if (options.max_shard_size == 0)
     refuse("the shard size must be positive", "at least 1 byte", "0");
@@ -78,7 +80,6 @@ void summarize(const ConvertOptions& options, Preparation& p) {
   summary.from = *p.source.description.layout;
   summary.to = options.to;
   summary.tensors_in = p.source.catalog.size();
-  summary.tensors_out = p.plan.target.size();
   for (const Recipe& recipe : p.plan.recipes) {
     summary.bytes_in += source_bytes(recipe);
     summary.bytes_out += target_bytes(recipe);
@@ -94,13 +95,21 @@ void summarize(const ConvertOptions& options, Preparation& p) {
   }
   summary.excluded = p.plan.excluded;
   summary.warnings = p.source.problems;
-  summary.carried = side_files(summary.source, summary.warnings);
+  summary.carried = side_files(p.source.side_folder, summary.warnings);
   summary.threads = p.fit.threads;
   summary.peak_memory = p.fit.peak_memory;
   for (const PlannedShard& shard : summary.shards) summary.disk_needed += shard.bytes;
-  summary.disk_needed += carried_bytes(summary.source, summary.carried);
+  summary.disk_needed += carried_bytes(p.source.side_folder, summary.carried);
   summary.disk_free = free_bytes(options.destination);
   summary.destination_exists = is_occupied(options.destination);
+}
+
+void lay_out_shards(const ConvertOptions& options, Preparation& p) {
+  std::vector<StoredTensor*> in_order;
+  for (StoredTensor& tensor : p.plan.target) in_order.push_back(&tensor);
+  const std::size_t shards = assign_shards(in_order, options.max_shard_size);
+  for (std::size_t shard = 0; shard < shards; ++shard) p.names.push_back(shard_name(shard, shards));
+  p.layout = lay_out(p.plan.target, p.names);
 }
 
 }  // namespace
@@ -126,11 +135,12 @@ Preparation prepare(const ConvertOptions& options) {
     throw Error(ErrorCode::invalid_argument, {.problem = "--exclude leaves no tensor to convert",
                                               .found = "'" + options.exclude + "'"});
   }
-  std::vector<StoredTensor*> in_order;
-  for (StoredTensor& tensor : p.plan.target) in_order.push_back(&tensor);
-  const std::size_t shards = assign_shards(in_order, options.max_shard_size);
-  for (std::size_t shard = 0; shard < shards; ++shard) p.names.push_back(shard_name(shard, shards));
-  p.layout = lay_out(p.plan.target, p.names);
+  p.summary.tensors_out = p.plan.target.size();
+  if (options.dcp_shards > 0) {
+    p.layout = lay_out_for_ranks(p.plan, options.dcp_shards, p.names);
+  } else {
+    lay_out_shards(options, p);
+  }
   p.share = share_of(p.plan.recipes, options.part.rank, options.part.world);
   std::uint64_t header_bytes = 0;
   for (const Shard& shard : p.source.folder.shards) header_bytes += shard.header.data_offset;

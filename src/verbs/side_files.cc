@@ -20,13 +20,15 @@ bool is_weight_file(const std::string& name) {
 
 std::vector<std::string> side_files(const std::filesystem::path& folder,
                                     std::vector<Problem>& warnings) {
-  constexpr std::array<std::string_view, 2> kWrittenAnew = {"config.json", "dtypes.json"};
+  // The last two are NeMo AutoModel's, about the files of a consolidation.
+  constexpr std::array<std::string_view, 4> kLeftOut = {
+      "config.json", "dtypes.json", "fqn_to_file_index_mapping.json", "fqn_to_dtype_mapping.json"};
   std::vector<std::string> names;
   for (const std::string& name : list_folder(folder)) {
     const std::filesystem::path path = folder / name;
     std::error_code error;
     if (!std::filesystem::is_regular_file(path, error) || is_weight_file(name) ||
-        std::ranges::count(kWrittenAnew, name) > 0)
+        std::ranges::count(kLeftOut, name) > 0)
       continue;
     if (name.ends_with(".partial") || name.ends_with(".incomplete")) continue;
     if (std::filesystem::is_symlink(path, error) &&

@@ -7,6 +7,9 @@
 #include <utility>
 
 #include "base/file.h"
+#include "checkpoint/safetensors_header.h"
+#include "checkpoint/weights_folder.h"
+#include "flow/source.h"
 #include "gpt_oss/config_json.h"
 #include "mxferry/error.h"
 #include "mxfp4/fingerprint.h"
@@ -20,28 +23,45 @@ constexpr std::uint64_t kLargestConfig = std::uint64_t{4} << 20;
 Catalog make_catalog(Folder& folder) {
   Catalog catalog;
   catalog.reserve(folder.tensors.size());
+  const auto in_file = [&](std::size_t shard, std::uint64_t begin) {
+    return folder.shards[shard].header.data_offset + begin;
+  };
   for (FolderTensor& tensor : folder.tensors) {
-    const std::uint64_t data = folder.shards[tensor.shard].header.data_offset;
-    TensorInfo& info = tensor.info;
-    catalog.push_back({std::move(info.name), info.dtype, std::move(info.shape), tensor.shard,
-                       data + info.begin, info.end - info.begin});
+    const std::uint64_t begin = in_file(tensor.shard, tensor.info.begin);
+    const std::uint64_t bytes = byte_count(tensor.info, {});
+    catalog.push_back({std::move(tensor.info.name), tensor.info.dtype,
+                       std::move(tensor.info.shape), tensor.shard, begin, bytes});
+    for (FolderChunk& chunk : tensor.chunks) {
+      catalog.back().chunks.push_back({std::move(chunk.offsets), std::move(chunk.sizes),
+                                       chunk.shard, in_file(chunk.shard, chunk.begin)});
+    }
   }
   folder.tensors = {};
   return catalog;
 }
 
-std::optional<std::string> read_config(const std::filesystem::path& folder,
+// Relative to the folder of the weights, for problems.
+std::string config_name(const SourceCheckpoint& checkpoint) {
+  return (checkpoint.side_folder / "config.json").lexically_relative(checkpoint.folder.path);
+}
+
+std::optional<std::string> read_config(const SourceCheckpoint& checkpoint,
                                        std::vector<Problem>& problems) {
-  const std::filesystem::path path = folder / "config.json";
+  const std::filesystem::path path = checkpoint.side_folder / "config.json";
   std::error_code ignored;
   if (!std::filesystem::exists(path, ignored)) {
-    problems.push_back({Severity::warning, ErrorCode::invalid_config, "config.json", "",
-                        "the file is missing; the sizes are taken from the tensors, and the "
-                        "target will have none"});
+    problems.push_back(
+        {Severity::warning, ErrorCode::invalid_config, config_name(checkpoint), "",
+         std::string("the file is missing; the sizes are taken from the tensors, and the target "
+                     "will have none") +
+             (checkpoint.folder.is_distributed
+                  ? ". Nothing tells whether the file of the last rank is there"
+                  : "")});
     return std::nullopt;
   }
-  if (!link_stays_inside(folder, std::filesystem::weakly_canonical(path, ignored))) {
-    problems.push_back({Severity::fatal, ErrorCode::invalid_config, "config.json", "",
+  if (!link_stays_inside(checkpoint.folder.path,
+                         std::filesystem::weakly_canonical(path, ignored))) {
+    problems.push_back({Severity::fatal, ErrorCode::invalid_config, config_name(checkpoint), "",
                         "the file is a link that leaves the folder"});
     return std::nullopt;
   }
@@ -61,7 +81,7 @@ std::optional<GptOssConfig> parse_sizes(const SourceCheckpoint& checkpoint,
   try {
     return parse_config(*checkpoint.config_text, "");
   } catch (const Error& error) {
-    problems.push_back({Severity::fatal, error.code(), "config.json", "", error.what()});
+    problems.push_back({Severity::fatal, error.code(), config_name(checkpoint), "", error.what()});
     return std::nullopt;
   }
 }
@@ -71,16 +91,16 @@ bool has_fatal(const std::vector<Problem>& problems) {
 }
 
 // Reads a corner of a square expert weight and looks which way its blocks ran, if it has any.
-mxfp4::Fingerprint measure(const SourceCheckpoint& checkpoint, const StoredTensor& tensor) {
+mxfp4::Fingerprint measure(const Source& source, const Catalog& catalog, std::size_t index) {
+  const StoredTensor& tensor = catalog[index];
   constexpr std::int64_t kMostSampled = 128;
   const std::int64_t side = tensor.shape[2];
   const auto sampled = static_cast<std::size_t>(std::min(side, kMostSampled));
   const auto size = static_cast<std::size_t>(bits(tensor.dtype)) / 8;
   std::vector<std::byte> sample(sampled * sampled * size);
-  const File file = File::open_for_reading(checkpoint.folder.shards[tensor.shard].path);
   for (std::size_t row = 0; row < sampled; ++row) {
-    file.read(tensor.offset + row * static_cast<std::size_t>(side) * size,
-              std::span(sample).subspan(row * sampled * size, sampled * size));
+    source.read(index, row * static_cast<std::size_t>(side) * size,
+                std::span(sample).subspan(row * sampled * size, sampled * size));
   }
   return mxfp4::fingerprint({.data = sample.data(),
                              .dtype = tensor.dtype,
@@ -94,10 +114,10 @@ mxfp4::Fingerprint measure(const SourceCheckpoint& checkpoint, const StoredTenso
 std::map<std::size_t, AxisOrder> measure_all(const SourceCheckpoint& checkpoint,
                                              const std::vector<std::size_t>& tensors) {
   std::map<std::size_t, AxisOrder> orders;
+  const FileSource source(checkpoint.catalog, open_shards(checkpoint));
   for (const std::size_t tensor : tensors) {
-    const StoredTensor& stored = checkpoint.catalog[tensor];
-    if (stored.byte_count == 0) continue;
-    const mxfp4::Fingerprint found = measure(checkpoint, stored);
+    if (checkpoint.catalog[tensor].byte_count == 0) continue;
+    const mxfp4::Fingerprint found = measure(source, checkpoint.catalog, tensor);
     if (found == mxfp4::Fingerprint::along_input) orders[tensor] = AxisOrder::out_in;
     if (found == mxfp4::Fingerprint::along_rows) orders[tensor] = AxisOrder::in_out;
   }
@@ -117,10 +137,11 @@ std::vector<File> open_shards(const SourceCheckpoint& checkpoint) {
 
 SourceCheckpoint open_source(const std::string& source, std::optional<AxisOrder> orientation) {
   SourceCheckpoint checkpoint;
-  checkpoint.folder = open_folder(resolve_source(source));
+  checkpoint.folder = open_folder(find_weights(resolve_source(source), checkpoint.problems));
+  checkpoint.side_folder = find_side_folder(checkpoint.folder.path);
   checkpoint.catalog = make_catalog(checkpoint.folder);
-  checkpoint.problems = checkpoint.folder.problems;
-  checkpoint.config_text = read_config(checkpoint.folder.path, checkpoint.problems);
+  std::ranges::copy(checkpoint.folder.problems, std::back_inserter(checkpoint.problems));
+  checkpoint.config_text = read_config(checkpoint, checkpoint.problems);
   std::vector<MissingName> missing;
   missing.reserve(checkpoint.folder.missing.size());
   for (MissingEntry& entry : checkpoint.folder.missing) {

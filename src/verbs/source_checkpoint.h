@@ -15,13 +15,15 @@ namespace mxferry {
 // A checkpoint folder and what it means.
 struct SourceCheckpoint {
   Folder folder;
+  std::filesystem::path side_folder;       // of config.json and the files beside it
   Catalog catalog;                         // by name; shard indexes folder.shards
   std::optional<std::string> config_text;  // config.json as it is
   Description description;
   std::vector<Problem> problems;  // of folder and description, fatal ones first
 };
 
-// `orientation`: how square dense expert weights lie, where the user says so. Throws
+// A checkpoint of NeMo AutoModel may be given as a whole, or as its model/: folder.path says what
+// was taken. `orientation`: how square dense expert weights lie, where the user says so. Throws
 // Error(not_a_checkpoint, io_error) only where there is nothing to look at.
 SourceCheckpoint open_source(const std::string& source,
                              std::optional<AxisOrder> orientation = std::nullopt);

@@ -59,6 +59,31 @@ TEST(File, ReadsAtAnyOffset) {
   EXPECT_EQ(read(file, 10, 0), "");
 }
 
+TEST(File, ReadsIntoManyPlaces) {
+  const TempFolder folder;
+  // More places than one call of the system takes, some of them empty.
+  constexpr std::size_t kPlaces = 3000;
+  std::string content;
+  for (std::size_t i = 0; i < 2 * kPlaces; ++i) content += static_cast<char>('a' + i % 23);
+  const File file = File::open_for_reading(folder.write("a", content));
+  std::string memory(3 * kPlaces, '.');
+  std::vector<std::span<std::byte>> places;
+  std::string expected = memory;
+  std::size_t next = 5;
+  for (std::size_t i = 0; i < kPlaces; ++i) {
+    const std::size_t size = i % 3;
+    places.push_back(std::as_writable_bytes(std::span(memory)).subspan(3 * i, size));
+    expected.replace(3 * i, size, content, next, size);
+    next += size;
+  }
+  file.read_into(5, places);
+  EXPECT_EQ(memory, expected);
+  file.read_into(content.size(), {});
+  EXPECT_ERROR(ErrorCode::file_size_mismatch, file.read_into(content.size() - 2, places));
+  const std::vector<std::span<std::byte>> nothing(2);
+  file.read_into(content.size(), nothing);
+}
+
 TEST(File, WritesAtAnyOffset) {
   const TempFolder folder;
   const File file = File::create(folder / "a");

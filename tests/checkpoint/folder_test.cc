@@ -308,13 +308,6 @@ TEST_F(TwoShards, WithoutIndexMayNotShareNames) {
   EXPECT_THAT(tensor_names(folder), ElementsAre("a", "b", "d"));
 }
 
-TEST_F(TwoShards, OfADistributedCheckpointAskForConsolidation) {
-  fs::remove(folder_ / kIndexName);
-  folder_.write("m-2.safetensors", shard({"b"}, {{"DCP_SHARDING_INFO", "{}"}}));
-  EXPECT_THAT(open().problems, Contains(fatal(ErrorCode::name_collision, "m-2.safetensors",
-                                              "distributed checkpoint")));
-}
-
 TEST(OpenFolder, NeedsNoIndexForASingleFile) {
   const TempFolder folder;
   folder.write("model.safetensors", shard({"b", "a"}));

@@ -19,6 +19,7 @@ mxferry sample gpt-oss-20b/original --preset tiny --to original
 mxferry sample gpt-oss-120b --preset tiny --layers 3
 mxferry convert gpt-oss-20b finetuned --to hf
 mxferry convert finetuned finetuned-mxfp4 --to hf --dtype mxfp4
+mxferry convert finetuned epoch_0_step_9/model --to hf --dcp-shards 3
 cached=.cache/huggingface/hub/models--openai--gpt-oss-20b
 mkdir -p $cached/refs $cached/snapshots
 printf 0123456789abcdef0123456789abcdef01234567 > $cached/refs/main

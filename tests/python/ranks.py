@@ -1,6 +1,7 @@
 """What torchrun starts on each rank: ranks.py FOLDER MODULE..., each module's check() in turn.
 
-FOLDER holds the checkpoints `packed`, in MXFP4, and `native`, the same for NeMo AutoModel.
+FOLDER holds the checkpoints `packed`, in MXFP4, and `native`, the same for NeMo AutoModel; some
+modules need others beside them.
 """
 
 import importlib

@@ -55,6 +55,16 @@ def test_nemo_saves_its_sharded_model(folder):
     torchrun(4, folder, "ranks_nemo_save")
 
 
+@pytest.mark.parametrize("world_size", [1, 3, 4])
+def test_distributed_checkpoints_of_torch(world_size, folder):
+    mxferry.convert(folder / "packed", folder / "dense", to="hf", sync=False)
+    torchrun(world_size, folder, "ranks_dcp")
+
+
+def test_distributed_checkpoints_of_nemo(folder):
+    torchrun(4, folder, "ranks_nemo_dcp")
+
+
 @pytest.mark.parametrize(
     ("release", "smaller"), [("0.6.0", [False, False]), ("0.7.0", [True, True])]
 )
