@@ -76,7 +76,24 @@ def test_what_the_callback_raises_stops_the_run(model, tmp_path):
 
     with pytest.raises(KeyError, match="mine"):
         mxferry.convert(model, tmp_path / "out", progress=fail)
-    assert not (tmp_path / "out").exists()
+    # What is finished stays.
+    mxferry.convert(model, tmp_path / "out", resume=True)
+    assert mxferry.verify(model, tmp_path / "out").identical
+
+
+def test_parts_make_what_one_process_makes(model, tmp_path):
+    options = {"to": "nemo", "max_shard_size": 100_000}
+    mxferry.convert(model, tmp_path / "alone", **options)
+    for rank in (1, 0):
+        plan = mxferry.plan_conversion(model, tmp_path / "out", rank=rank, world=2, **options)
+        report = mxferry.convert(model, tmp_path / "out", rank=rank, world=2, **options)
+        assert not report.finished and 0 < report.plan.part_bytes_out < report.plan.bytes_out
+        assert plan.part_bytes_out == report.plan.part_bytes_out
+    with pytest.raises(mxferry.Error, match="not finished"):
+        mxferry.convert(tmp_path / "out", tmp_path / "copy")
+    assert mxferry.finish(tmp_path / "out").parts == 2
+    assert files(tmp_path / "out") == files(tmp_path / "alone")
+    assert mxferry.convert(model, tmp_path / "out", resume=True, **options).was_complete
 
 
 def test_ctrl_c_stops_the_run(tmp_path):
