@@ -58,12 +58,12 @@ fuzz:  ## run every fuzz target for SECONDS=60 each, JOBS of them at once
 
 # What takes too long for every change: hours of fuzzing, many times more cases of every property,
 # every test under ThreadSanitizer.
-check-deep:  ## fuzz for 30 minutes a target, properties with 5000 cases, all tests under TSan
+check-deep:  ## fuzz half an hour a target, properties with 5000 cases, every fault, TSan
 	$(MAKE) fuzz SECONDS=1800
 	@scripts/setup.sh build test
 	cmake --preset dev
 	cmake --build --preset dev
-	RC_PARAMS="max_success=5000" ctest --preset dev
+	RC_PARAMS="max_success=5000" MXFERRY_KILLS=200 MXFERRY_FAULTS_STEP=1 ctest --preset dev
 	cmake --preset tsan
 	cmake --build --preset tsan
 	ctest --preset tsan

@@ -1,5 +1,6 @@
 #include "base/file.h"
 
+#include <dirent.h>
 #include <fcntl.h>
 #include <sys/file.h>
 #include <sys/stat.h>
@@ -11,6 +12,7 @@
 #include <cerrno>
 #include <chrono>
 #include <cstring>
+#include <memory>
 #include <string>
 #include <system_error>
 #include <thread>
@@ -247,6 +249,33 @@ void File::sync() const {
   if (result != 0) fail(path_, "sync", errno);
 }
 
+namespace {
+
+std::filesystem::file_status status_of(const std::filesystem::path& path) {
+  std::error_code error;
+  const std::filesystem::file_status status = std::filesystem::status(path, error);
+  const bool is_known = !error || error == std::errc::no_such_file_or_directory ||
+                        error == std::errc::not_a_directory ||
+                        error == std::errc::too_many_symbolic_link_levels ||
+                        error == std::errc::filename_too_long;
+  if (!is_known) fail(path, "look for it", error.value());
+  return status;
+}
+
+}  // namespace
+
+bool is_there(const std::filesystem::path& path) {
+  return std::filesystem::exists(status_of(path));
+}
+
+bool is_file(const std::filesystem::path& path) {
+  return std::filesystem::is_regular_file(status_of(path));
+}
+
+bool is_folder(const std::filesystem::path& path) {
+  return std::filesystem::is_directory(status_of(path));
+}
+
 std::filesystem::path partial_name(std::filesystem::path path) {
   return path += ".partial";
 }
@@ -290,13 +319,18 @@ void sync_folder(const std::filesystem::path& folder) {
 }
 
 std::vector<std::string> list_folder(const std::filesystem::path& folder) {
+  // Not std::filesystem's iterator: libstdc++ ends the process where it finds no memory.
+  const std::unique_ptr<DIR, int (*)(DIR*)> open(::opendir(folder.c_str()), &::closedir);
+  if (!open) fail(folder, "list", errno);
   std::vector<std::string> names;
-  std::error_code error;
-  std::filesystem::directory_iterator entry(folder, error);
-  for (; !error && entry != std::filesystem::directory_iterator(); entry.increment(error)) {
-    names.push_back(entry->path().filename().string());
+  for (;;) {
+    errno = 0;
+    const dirent* const entry = ::readdir(open.get());
+    if (entry == nullptr && errno != 0) fail(folder, "list", errno);
+    if (entry == nullptr) break;
+    const std::string_view name = entry->d_name;
+    if (name != "." && name != "..") names.emplace_back(name);
   }
-  if (error) fail(folder, "list", error.value());
   std::ranges::sort(names);
   return names;
 }

@@ -71,6 +71,12 @@ class File {
   std::filesystem::path path_;
 };
 
+// Whether something, a regular file or a folder is there, links followed. A link that leads nowhere is not;
+// where the system does not tell, that is Error(io_error), not a no.
+bool is_there(const std::filesystem::path& path);
+bool is_file(const std::filesystem::path& path);
+bool is_folder(const std::filesystem::path& path);
+
 // The name of an unfinished file: NAME.partial.
 std::filesystem::path partial_name(std::filesystem::path path);
 

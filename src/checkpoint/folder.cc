@@ -141,9 +141,8 @@ void FolderReader::read_listed(const ShardIndex& index) {
   std::set<std::string> names;
   for (const auto& [tensor, file] : index.weight_map) names.insert(file);
   for (const std::string& name : names) {
-    std::error_code error;
     // A file that is missing is for note_missing_entries().
-    if (fs::exists(fs::status(resolved_ / name, error))) read_shard(name);
+    if (is_there(resolved_ / name)) read_shard(name);
   }
   take_listed_tensors(index);
   refuse_listed_chunks();

@@ -5,7 +5,9 @@
 #include <system_error>
 #include <utility>
 
+#include "base/file.h"
 #include "checkpoint/hub_cache.h"
+#include "mxferry/error.h"
 
 namespace mxferry {
 namespace {
@@ -18,13 +20,11 @@ bool contains(const std::vector<std::string>& names, std::string_view name) {
 
 // The names of what lies in a folder; nothing where it cannot be read.
 std::vector<std::string> names_in(const fs::path& folder) {
-  std::vector<std::string> names;
-  std::error_code error;
-  for (fs::directory_iterator it(folder, error), end; !error && it != end; it.increment(error)) {
-    names.push_back(it->path().filename());
+  try {
+    return list_folder(folder);
+  } catch (const Error&) {
+    return {};
   }
-  std::ranges::sort(names);
-  return names;
 }
 
 bool is_adapter_file(std::string_view name) {

@@ -77,20 +77,9 @@ std::optional<HubName> parse_hub_name(std::string_view source) {
   return hub_name;
 }
 
-bool is_folder(const fs::path& path) {
-  std::error_code error;
-  return fs::is_directory(path, error);
-}
-
 std::vector<std::string> snapshots_of(const fs::path& entry) {
-  std::vector<std::string> commits;
-  std::error_code error;
-  for (fs::directory_iterator it(entry / "snapshots", error), end; !error && it != end;
-       it.increment(error)) {
-    commits.push_back(it->path().filename());
-  }
-  std::ranges::sort(commits);
-  return commits;
+  const fs::path snapshots = entry / "snapshots";
+  return is_folder(snapshots) ? list_folder(snapshots) : std::vector<std::string>();
 }
 
 std::string joined(const std::vector<std::string>& texts) {

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <system_error>
 
+#include "base/file.h"
 #include "checkpoint/folder.h"
 #include "checkpoint/folder_hints.h"
 #include "checkpoint/shard_index.h"
@@ -15,12 +16,10 @@ namespace fs = std::filesystem;
 constexpr const char* kConsolidated = "consolidated";
 
 bool has_weights(const fs::path& folder) {
-  std::error_code error;
-  for (fs::directory_iterator it(folder, error), end; !error && it != end; it.increment(error)) {
-    const std::string name = it->path().filename();
-    if (is_shard_name(name) || name == kIndexName) return true;
-  }
-  return false;
+  if (!is_folder(folder)) return false;
+  return std::ranges::any_of(list_folder(folder), [](const std::string& name) {
+    return is_shard_name(name) || name == kIndexName;
+  });
 }
 
 // Whether a folder below the given one holds weights and is not a link out of it.
@@ -55,9 +54,9 @@ fs::path find_side_folder(const fs::path& weights) {
   const fs::path beside = weights / ".hf_metadata";
   std::error_code error;
   const fs::path target = fs::canonical(beside, error);
-  const bool is_there =
-      !error && link_stays_inside(weights, target) && fs::exists(beside / kConfig, error);
-  return is_there && !fs::exists(weights / kConfig, error) ? beside : weights;
+  const bool may_be_read = !error && link_stays_inside(weights, target);
+  return may_be_read && is_there(beside / kConfig) && !is_there(weights / kConfig) ? beside
+                                                                                   : weights;
 }
 
 }  // namespace mxferry

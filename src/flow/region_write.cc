@@ -38,10 +38,10 @@ void merge_dimensions(RegionWrite& region) {
   }
   while (region.shape.size() > 1) {
     const std::size_t last = region.shape.size() - 1;
-    const bool whole = region.extent[last] == region.shape[last];
-    if (!whole || region.strides[last - 1] != region.extent[last]) return;
+    const std::int64_t size = region.shape[last];
+    if (region.extent[last] != size || region.strides[last - 1] != region.extent[last]) return;
     for (Shape* sizes : {&region.shape, &region.begin, &region.extent}) {
-      (*sizes)[last - 1] *= region.shape[last];
+      (*sizes)[last - 1] *= size;
       sizes->pop_back();
     }
     region.strides.pop_back();

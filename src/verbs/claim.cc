@@ -47,8 +47,7 @@ bool has_files(const fs::path& folder) {
 }
 
 bool is_whole_file(const fs::path& path, std::uint64_t size) {
-  std::error_code error;
-  return fs::is_regular_file(path, error) && fs::file_size(path, error) == size;
+  return is_file(path) && File::open_for_reading(path).size() == size;
 }
 
 }  // namespace
@@ -147,12 +146,10 @@ fs::path Claim::add(const std::string& name) {
 
 void Claim::note_shard(const std::string& name, bool shared) {
   const std::lock_guard lock(noting_);
-  if (shared) {
-    journal_->note_shared(name);
-  } else {
-    journal_->note_shard(name);
-    finished_.insert(name);
-  }
+  if (shared) return journal_->note_shared(name);
+  // First: should the noting fail, the shard is there all the same, and its journal must stay.
+  finished_.insert(name);
+  journal_->note_shard(name);
 }
 
 void Claim::note_done() {

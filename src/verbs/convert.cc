@@ -156,8 +156,8 @@ std::vector<OutputFile> output_files(const Preparation& p, const Claim& claim) {
     const std::string& name = p.names[shard];
     files[shard].path = claim.folder() / name;
     files[shard].shared = shares[shard] == ShardShare::some;
-    const bool is_there = claim.finished().contains(name) || claim.journal().shared.contains(name);
-    files[shard].finished = is_there && shares[shard] != ShardShare::none;
+    const bool was_written = claim.finished().contains(name) || claim.journal().shared.contains(name);
+    files[shard].finished = was_written && shares[shard] != ShardShare::none;
   }
   return files;
 }
@@ -236,9 +236,8 @@ void report_counts(const Preparation& p, const std::vector<ConversionCounts>& co
 std::uint64_t unfinished_bytes(const Preparation& p, const std::filesystem::path& folder) {
   std::uint64_t bytes = 0;
   for (const std::string& name : p.names) {
-    std::error_code error;
     const std::filesystem::path path = partial_name(folder / name);
-    if (std::filesystem::is_regular_file(path, error)) {
+    if (is_file(path)) {
       bytes += File::open_for_reading(path).allocated();
     }
   }
@@ -247,10 +246,9 @@ std::uint64_t unfinished_bytes(const Preparation& p, const std::filesystem::path
 
 // Whether the destination is what this conversion makes, all of it.
 bool is_complete(const Preparation& p, const std::filesystem::path& folder) {
-  std::error_code error;
   for (const OutputFile& output : p.layout.files) {
     const std::filesystem::path path = folder / output.path;
-    if (!std::filesystem::is_regular_file(path, error)) return false;
+    if (!is_file(path)) return false;
     const File file = File::open_for_reading(path);
     if (file.size() != output.size) return false;
     std::string header(output.header.size(), '\0');
@@ -260,8 +258,7 @@ bool is_complete(const Preparation& p, const std::filesystem::path& folder) {
   if (!has_index(p.names)) return true;
   const std::string index = index_text(p.plan.target, p.names);
   const std::filesystem::path path = folder / kIndexName;
-  return std::filesystem::is_regular_file(path, error) &&
-         read_text_file(path, kLargestIndex) == index;
+  return is_file(path) && read_text_file(path, kLargestIndex) == index;
 }
 
 void do_part(const ConvertOptions& options, const Preparation& p, Claim& claim, Steps& steps,

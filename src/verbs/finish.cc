@@ -103,8 +103,7 @@ ShardIndex name_files(const fs::path& folder, const std::vector<RecordedFile>& f
   for (const RecordedFile& file : files) {
     const fs::path path = folder / file.name;
     // With both, the one of that name is of an older checkpoint.
-    std::error_code error;
-    const bool is_partial = fs::exists(partial_name(path), error);
+    const bool is_partial = is_there(partial_name(path));
     const SafetensorsHeader header =
         read_whole_header(is_partial ? partial_name(path) : path, file.size);
     if (is_partial) unnamed.push_back(path);
@@ -141,8 +140,7 @@ FinishReport finish_parts(const fs::path& folder, const std::vector<FoundJournal
 }
 
 FinishReport finish_conversion(const fs::path& destination) {
-  std::error_code error;
-  if (!fs::is_directory(destination, error)) {
+  if (!is_there(destination)) {
     throw Error(ErrorCode::not_a_checkpoint,
                 {.problem = "there is no such folder", .file = destination});
   }

@@ -48,7 +48,8 @@ void remove_other_weights(const fs::path& folder, const std::vector<std::string>
     // A process that was killed leaves unfinished ones.
     const bool is_shard = name.starts_with("model") && (name.ends_with(".safetensors") ||
                                                         name.ends_with(".safetensors.partial"));
-    if ((is_shard || is_rank_file(name)) && std::ranges::find(kept, name) == kept.end()) remove_if_there(folder / name);
+    if ((is_shard || is_rank_file(name)) && std::ranges::find(kept, name) == kept.end())
+      remove_if_there(folder / name);
   }
 }
 

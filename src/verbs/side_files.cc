@@ -25,12 +25,11 @@ std::vector<std::string> side_files(const std::filesystem::path& folder,
       "config.json", "dtypes.json", "fqn_to_file_index_mapping.json", "fqn_to_dtype_mapping.json"};
   std::vector<std::string> names;
   for (const std::string& name : list_folder(folder)) {
-    const std::filesystem::path path = folder / name;
-    std::error_code error;
-    if (!std::filesystem::is_regular_file(path, error) || is_weight_file(name) ||
-        std::ranges::count(kLeftOut, name) > 0)
-      continue;
+    if (is_weight_file(name) || std::ranges::count(kLeftOut, name) > 0) continue;
     if (name.ends_with(".partial") || name.ends_with(".incomplete")) continue;
+    const std::filesystem::path path = folder / name;
+    if (!is_file(path)) continue;
+    std::error_code error;
     if (std::filesystem::is_symlink(path, error) &&
         !link_stays_inside(folder, std::filesystem::canonical(path, error))) {
       warnings.push_back({Severity::warning, ErrorCode::not_a_checkpoint, name, "",

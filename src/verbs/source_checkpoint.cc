@@ -29,8 +29,8 @@ Catalog make_catalog(Folder& folder) {
   for (FolderTensor& tensor : folder.tensors) {
     const std::uint64_t begin = in_file(tensor.shard, tensor.info.begin);
     const std::uint64_t bytes = byte_count(tensor.info, {});
-    catalog.push_back({std::move(tensor.info.name), tensor.info.dtype,
-                       std::move(tensor.info.shape), tensor.shard, begin, bytes});
+    catalog.push_back({std::move(tensor.info.name), tensor.info.dtype, std::move(tensor.info.shape),
+                       tensor.shard, begin, bytes});
     for (FolderChunk& chunk : tensor.chunks) {
       catalog.back().chunks.push_back({std::move(chunk.offsets), std::move(chunk.sizes),
                                        chunk.shard, in_file(chunk.shard, chunk.begin)});
@@ -49,7 +49,7 @@ std::optional<std::string> read_config(const SourceCheckpoint& checkpoint,
                                        std::vector<Problem>& problems) {
   const std::filesystem::path path = checkpoint.side_folder / "config.json";
   std::error_code ignored;
-  if (!std::filesystem::exists(path, ignored)) {
+  if (!is_there(path)) {
     problems.push_back(
         {Severity::warning, ErrorCode::invalid_config, config_name(checkpoint), "",
          std::string("the file is missing; the sizes are taken from the tensors, and the target "

@@ -3,7 +3,7 @@
 import resource
 import unittest
 
-from checkpoints import names, read
+from checkpoints import digests, names, read
 from command import SOURCE, USAGE, CommandTest
 
 RANK = "shard-{:05}-model-00001-of-00001.safetensors"
@@ -47,6 +47,25 @@ class Ranks(CommandTest):
 
         self.convert("ranks", "back", "--to", "nemo", preexec_fn=allow_few)
         self.assertEqual(read(self.folder / "back"), read(self.folder / "whole"))
+
+    def test_they_are_written_in_parts_and_resumed(self):
+        options = ["--to", "hf", "--dtype", "mxfp4", "--dcp-shards", "5"]
+        self.convert("src", "alone", *options)
+        for rank in (1, 2, 0):
+            self.convert("src", "dst", *options, "--rank", str(rank), "--world", "3")
+        self.mxferry("finish", "dst")
+        self.assertEqual(digests(self.folder / "dst"), digests(self.folder / "alone"))
+        printed = self.convert("src", "dst", *options, "--resume")
+        self.assertIn("Nothing was left to do", printed.stdout)
+        printed = self.convert("src", "dst", "--to", "hf", "--dcp-shards", "4", code=USAGE)
+        # Fewer ranks: no file of the old ones is left to be joined with the new.
+        self.convert("src", "dst", "--to", "hf", "--dcp-shards", "4", "--force")
+        self.mxferry("verify", "src", "dst")
+        self.convert("src", "dst", "--to", "hf", "--force")
+        self.assertNotIn(RANK.format(1), names(self.folder / "dst"))
+        self.mxferry("verify", "src", "dst")
+        self.convert("src", "dst", *options, "--force")
+        self.assertEqual(digests(self.folder / "dst"), digests(self.folder / "alone"))
 
     def test_they_have_no_largest_size(self):
         options = ["--to", "nemo", "--dcp-shards", "2", "--max-shard-size", "1MB"]
