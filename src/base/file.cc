@@ -88,23 +88,17 @@ File File::open_for_reading(const std::filesystem::path& path) {
   // to mean another file.
   if (::stat(path.c_str(), &status) != 0) fail(path, "open", errno);
   refuse_irregular(path, status);
-  const int descriptor = open_retrying(path, O_RDONLY | O_NONBLOCK | O_NOCTTY);
-  if (descriptor < 0) fail(path, "open", errno);
-  File file(descriptor, path);
-  refuse_irregular(path, stat_of(descriptor, path));
+  File file = open(path, O_RDONLY | O_NONBLOCK | O_NOCTTY, "open");
+  refuse_irregular(path, stat_of(file.descriptor_, path));
   return file;
 }
 
 File File::create(const std::filesystem::path& path) {
-  const int descriptor = open_retrying(path, O_RDWR | O_CREAT | O_TRUNC);
-  if (descriptor < 0) fail(path, "create", errno);
-  return {descriptor, path};
+  return open(path, O_RDWR | O_CREAT | O_TRUNC, "create");
 }
 
 File File::create_or_open(const std::filesystem::path& path) {
-  const int descriptor = open_retrying(path, O_RDWR | O_CREAT);
-  if (descriptor < 0) fail(path, "create", errno);
-  return {descriptor, path};
+  return open(path, O_RDWR | O_CREAT, "create");
 }
 
 std::optional<File> File::create_or_open_alone(const std::filesystem::path& path) {
@@ -119,17 +113,19 @@ std::optional<File> File::create_or_open_alone(const std::filesystem::path& path
 }
 
 bool File::is_taken(const std::filesystem::path& path) {
-  const int descriptor = open_retrying(path, O_RDWR);
-  if (descriptor < 0 && errno == ENOENT) return false;
-  if (descriptor < 0) fail(path, "open", errno);
-  const File file(descriptor, path);
-  return !lock(descriptor);
+  if (!is_there(path)) return false;
+  return !lock(open(path, O_RDWR, "open").descriptor_);
 }
 
 File File::open_for_writing(const std::filesystem::path& path) {
-  const int descriptor = open_retrying(path, O_RDWR | O_NONBLOCK | O_NOCTTY);
-  if (descriptor < 0) fail(path, "open for writing", errno);
-  return {descriptor, path};
+  return open(path, O_RDWR | O_NONBLOCK | O_NOCTTY, "open for writing");
+}
+
+// Takes the name before it opens: nothing may fail while nobody has the descriptor.
+File File::open(std::filesystem::path path, int flags, const char* operation) {
+  const int descriptor = open_retrying(path, flags);
+  if (descriptor < 0) fail(path, operation, errno);
+  return {descriptor, std::move(path)};
 }
 
 File::File(File&& other) noexcept

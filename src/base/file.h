@@ -66,6 +66,7 @@ class File {
 
  private:
   File(int descriptor, std::filesystem::path path) noexcept;
+  static File open(std::filesystem::path path, int flags, const char* operation);
 
   int descriptor_ = -1;
   std::filesystem::path path_;

@@ -21,7 +21,7 @@ struct ClaimOptions {
 };
 
 // The right to write one part of a conversion to a folder, from the time it is made on. What it
-// adds to the folder is removed when it goes, unless it is kept.
+// adds to the folder is removed when it goes, unless that is worth resuming.
 class Claim {
  public:
   // Creates the folder. `record`: make_record(). An old checkpoint loses its index and its single
@@ -38,7 +38,7 @@ class Claim {
   // The shards of this conversion that have their final names, whoever wrote them.
   const std::set<std::string>& finished() const noexcept { return finished_; }
 
-  // Tells that a small file of this name is about to be created, and gives its path.
+  // Tells that a file of this name is about to be created, and gives its path.
   std::filesystem::path add(const std::string& name);
   // Notes that a shard has its final name or, `shared`, that this part's share of it is written.
   // Thread-safe.

@@ -147,16 +147,17 @@ class Steps {
   std::uint64_t before_ = 0;  // bytes of the steps that are done
 };
 
-// A shard of the target, as this process sees it.
-std::vector<OutputFile> output_files(const Preparation& p, const Claim& claim) {
+// The shards of the target, as this process sees them.
+std::vector<OutputFile> output_files(const Preparation& p, Claim& claim) {
   const std::vector<ShardShare> shares =
       shard_shares(p.plan.recipes, p.share, p.plan.target, p.names.size());
   std::vector<OutputFile> files = p.layout.files;
   for (std::size_t shard = 0; shard < files.size(); ++shard) {
     const std::string& name = p.names[shard];
-    files[shard].path = claim.folder() / name;
+    files[shard].path = claim.add(name);
     files[shard].shared = shares[shard] == ShardShare::some;
-    const bool was_written = claim.finished().contains(name) || claim.journal().shared.contains(name);
+    const bool was_written =
+        claim.finished().contains(name) || claim.journal().shared.contains(name);
     files[shard].finished = was_written && shares[shard] != ShardShare::none;
   }
   return files;
