@@ -159,6 +159,19 @@ def ranks_section(build: Path, folder: Path, python: Path) -> str:
     )
 
 
+def together_section(build: Path, folder: Path) -> str:
+    print("several processes", flush=True)
+    command = ["python3", str(ROOT / "bench" / "together.py"), str(build), "--work", str(folder)]
+    result = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True)
+    print(result.stdout, flush=True)
+    return (
+        "## Several processes\n\nEight layers of gpt-oss-20b with 8 experts each to BF16, in a file a layer or more, without "
+        "syncing. Compared with one process of as many threads, in turn; what a tiny conversion takes longer together than "
+        "alone is start-up, and left out of the ratio. The results are compared byte by byte.\n\n"
+        f"{result.stdout}\n"
+    )
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawTextHelpFormatter
@@ -176,6 +189,7 @@ def main() -> None:
     kernels = kernel_table(arguments.build)
     conversions = file_tables(arguments.build, folder)
     package = package_table(arguments.build, folder, arguments.python)
+    together = together_section(arguments.build, folder)
     ranks = ranks_section(arguments.build, folder, arguments.python)
     PAGE.write_text(
         f"{HEAD}\nMachine: {described}.\n\n## Kernels\n\nOne gate_up tensor of gpt-oss-20b's geometry in memory: "
@@ -184,7 +198,7 @@ def main() -> None:
         f"it stores as many.\n\n{kernels}\n## Commands\n\nOne true-sized layer of gpt-oss-20b, `cp "
         "--reflink=never` and `cat` of the same files beside it (`cp` followed by `sync` of them where the conversion "
         f"syncs).\n\n{conversions}\n## The Python package\n\nThe same layer, Transformers, PyTorch and the package in one "
-        f"process on as many threads; an x is how many times as fast.\n\n{package}\n{ranks}"
+        f"process on as many threads; an x is how many times as fast.\n\n{package}\n{together}{ranks}"
     )
     print(f"wrote {PAGE.relative_to(ROOT)}")
 

@@ -3,6 +3,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <ostream>
 #include <string>
 #include <utility>
 
@@ -59,6 +60,11 @@ struct Bad {
   const char* tensor;
   const char* text;
 };
+
+// In names of tests.
+void PrintTo(const Bad& bad, std::ostream* out) {
+  *out << bad.text;
+}
 
 class BadDcpMetadata : public ::testing::TestWithParam<Bad> {};
 
