@@ -166,8 +166,7 @@ def together_section(build: Path, folder: Path) -> str:
     print(result.stdout, flush=True)
     return (
         "## Several processes\n\nEight layers of gpt-oss-20b with 8 experts each to BF16, in a file a layer or more, without "
-        "syncing. Compared with one process of as many threads, in turn; what a tiny conversion takes longer together than "
-        "alone is start-up, and left out of the ratio. The results are compared byte by byte.\n\n"
+        "syncing, compared with one process of as many threads, in turn. The results are compared byte by byte.\n\n"
         f"{result.stdout}\n"
     )
 

@@ -1,3 +1,4 @@
+#include <chrono>
 #include <memory>
 #include <optional>
 #include <string>
@@ -51,12 +52,14 @@ ConvertReport convert_together(ConvertOptions& options, Chosen& chosen) {
   if (!chosen.ranks) return convert(options);
   options.part = chosen.ranks->part();
   chosen.output.rank = options.part.rank;
+  const auto start = std::chrono::steady_clock::now();
   ConvertReport report = convert(options);
   chosen.ranks->wait_for_all(options.stop);
   // Where one had nothing left to do, none had.
   if (options.part.rank == 0 && !report.was_complete) finish_conversion(options.destination);
   chosen.ranks->wait_for_all(options.stop);
   report.finished = true;
+  report.seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
   return report;
 }
 

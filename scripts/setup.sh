@@ -8,7 +8,7 @@ packages_of() {
   case "$1" in
     build) echo "g++ cmake ninja-build pkgconf libhwy-dev nlohmann-json3-dev libfmt-dev" \
                 "libcli11-dev libpcre2-dev nettle-dev" ;;
-    test) echo "git jq libopenmpi-dev openmpi-bin python3 python3-venv libgtest-dev libgmock-dev librapidcheck-dev" ;;
+    test) echo "git iproute2 jq libopenmpi-dev openmpi-bin python3 python3-venv libgtest-dev libgmock-dev librapidcheck-dev" ;;
     python) echo "python3 python3-venv python3-dev" ;;
     fuzz) echo "clang libclang-rt-dev" ;;
     *) echo "setup.sh: there is no group '$1'" >&2; exit 2 ;;

@@ -317,7 +317,7 @@ ConvertReport convert(const ConvertOptions& options) {
       do_part(options, p, claim, steps, report);
       report.finished = options.part.world == 1;
       if (report.finished) {
-        finish_parts(options.destination, find_journals(options.destination), options.sync);
+        finish_parts(options.destination, find_journals(options.destination));
       }
     } catch (const Error& error) {
       rethrow_resumable(error, claim, p.names.size());

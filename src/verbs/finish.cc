@@ -119,9 +119,10 @@ ShardIndex name_files(const fs::path& folder, const std::vector<RecordedFile>& f
 
 }  // namespace
 
-FinishReport finish_parts(const fs::path& folder, const std::vector<FoundJournal>& journals,
-                          bool sync) {
+FinishReport finish_parts(const fs::path& folder, const std::vector<FoundJournal>& journals) {
   const Parts parts = complete_parts(folder, journals);
+  const bool sync = std::ranges::all_of(
+      parts.journals, [](const auto& entry) { return entry.second->content.synced; });
   const std::vector<RecordedFile> files =
       recorded_files(parts.journals.begin()->second->content.conversion);
   const ShardIndex index = name_files(folder, files);
@@ -165,7 +166,7 @@ FinishReport finish_conversion(const fs::path& destination) {
     taken.push_back(std::move(*file));
   }
   // Again, now that nobody writes to them.
-  return finish_parts(destination, find_journals(destination), true);
+  return finish_parts(destination, find_journals(destination));
 }
 
 }  // namespace mxferry

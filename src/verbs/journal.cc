@@ -51,7 +51,10 @@ void take_line(std::string_view line, JournalContent& content) {
   if (json.contains("conversion")) content.conversion = json["conversion"];
   if (const std::string name = text("shard"); !name.empty()) content.shards.insert(name);
   if (const std::string name = text("shared"); !name.empty()) content.shared.insert(name);
-  if (json.contains("done")) content.done = true;
+  if (json.contains("done")) {
+    content.done = true;
+    content.synced = json["done"] == "synced";
+  }
 }
 
 // Returns the content and the number of bytes that are whole lines.
@@ -122,7 +125,7 @@ void Journal::note_shared(const std::string& name) {
 }
 
 void Journal::note_done() {
-  add({{"done", true}});
+  add({{"done", sync_ ? "synced" : "not synced"}});
 }
 
 void Journal::add(const Json& line) {

@@ -19,6 +19,7 @@ struct JournalContent {
   std::set<std::string> shards;  // finished: they have their final names
   std::set<std::string> shared;  // this part's share of shards that others write too is written
   bool done = false;             // and with it everything that is this part's
+  bool synced = false;           // what is done is on the disk
 };
 
 // Every journal of a folder, by part.

@@ -5,6 +5,7 @@ import os
 import struct
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 
 import mxferry
 import pytest
@@ -61,3 +62,55 @@ def test_what_one_rank_meets_ends_all(folder):
     assert "tensor 'model.layers.2.mlp.experts.down_proj_blocks'" in said, ended.stderr
     assert "exitcode : 3" in said, ended.stderr
     assert not (folder / "dst" / "model.safetensors").exists()
+
+
+@pytest.fixture
+def hosts():
+    """Two network namespaces with a cable between them: their names and addresses."""
+    names = [f"mxferry-{os.getpid()}-{i}" for i in range(2)]
+    addresses = ["10.213.7.1", "10.213.7.2"]
+    commands = [f"ip netns add {name}" for name in names]
+    commands.append(f"ip link add v0 netns {names[0]} type veth peer name v1 netns {names[1]}")
+    for i, (name, address) in enumerate(zip(names, addresses, strict=True)):
+        commands += [
+            f"ip -n {name} addr add {address}/24 dev v{i}",
+            f"ip -n {name} link set lo up",
+            f"ip -n {name} link set v{i} up",
+        ]
+    try:
+        for command in commands:
+            subprocess.run(command.split(), check=True, capture_output=True)
+    except (OSError, subprocess.CalledProcessError) as error:
+        pytest.skip(f"no network namespaces here: {error}")
+    else:
+        yield list(zip(names, addresses, strict=True))
+    finally:
+        for name in names:
+            subprocess.run(["ip", "netns", "del", name], capture_output=True)
+
+
+def test_two_hosts_make_what_one_process_makes(hosts, folder):
+    options = ["--to", "nemo", "--max-shard-size", "300KB"]
+    first = hosts[0][1]
+
+    def run(place):
+        name, address = hosts[place]
+        command = ["ip", "netns", "exec", name, sys.executable, "-m", "torch.distributed.run"]
+        command += ["--nnodes", "2", "--nproc-per-node", "2", "--rdzv-backend", "c10d"]
+        command += ["--rdzv-endpoint", f"{first}:29513", "--local-addr", address]
+        command += ["--rdzv-conf", f"is_host={int(place == 0)}"]
+        return subprocess.run(
+            [*command, "-m", "mxferry", "convert", "src", "dst", *options],
+            cwd=folder,
+            env=os.environ | {"OMP_NUM_THREADS": "1"},
+            capture_output=True,
+            text=True,
+            timeout=300,
+        )
+
+    with ThreadPoolExecutor(2) as both:
+        ended = list(both.map(run, range(2)))
+    assert [host.returncode for host in ended] == [0, 0], ended[0].stderr + ended[1].stderr
+    assert "rank 0 of 4" in ended[0].stdout
+    mxferry.convert(folder / "src", folder / "alone", to="nemo", max_shard_size=300_000)
+    assert files(folder / "dst") == files(folder / "alone")

@@ -39,6 +39,7 @@ TEST(Journal, TellsTheNextRunWhatWasNoted) {
   EXPECT_EQ(found[0].part.rank, 1);
   EXPECT_EQ(found[0].part.world, 4);
   EXPECT_TRUE(found[0].content.done);
+  EXPECT_FALSE(found[0].content.synced);
   again.begin(conversion);
   EXPECT_TRUE(again.content().shards.empty());
 }
