@@ -56,7 +56,9 @@ ConvertReport convert_together(ConvertOptions& options, Chosen& chosen) {
   ConvertReport report = convert(options);
   chosen.ranks->wait_for_all(options.stop);
   // Where one had nothing left to do, none had.
-  if (options.part.rank == 0 && !report.was_complete) finish_conversion(options.destination);
+  if (options.part.rank == 0 && !report.was_complete) {
+    finish_conversion(options.destination, options.stop);
+  }
   chosen.ranks->wait_for_all(options.stop);
   report.finished = true;
   report.seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
@@ -165,6 +167,7 @@ void add_convert_command(CLI::App& app, Chosen& chosen) {
   add_size_option(*command, "--max-memory", o.max_memory, "Memory that may be used [1GiB]");
   command->add_flag("--no-sync", arguments->no_sync,
                     "Do not wait for the disk: for scratch folders");
+  command->add_flag("--checksum", o.checksum, "Write SHA256SUMS, for `verify --manifest DST`");
   command->add_flag("--verify", o.verify, "Read back what was written, and prove it");
   command->add_flag(
       "--allow-nonfinite", o.allow_nonfinite,

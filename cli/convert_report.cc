@@ -173,6 +173,9 @@ void print_summary(const ConvertReport& report, const ConvertOptions& options) {
   }
   print_quantized(report, options);
   print_proof(report);
+  if (options.checksum && report.finished) {
+    fmt::print("  checksums of every file are in SHA256SUMS\n");
+  }
   print_excluded(plan);
   print_notes(plan);
   fmt::print("Done in {:.2f} s: {:.2f} GB/s written, {} thread(s), peak memory {}.\n",

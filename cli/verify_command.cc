@@ -13,6 +13,7 @@
 #include "long_run.h"
 #include "mxferry/error.h"
 #include "mxferry/verify.h"
+#include "verify_manifest.h"
 
 namespace mxferry::cli {
 namespace {
@@ -25,6 +26,10 @@ constexpr const char* kExamples = R"(Examples:
   mxferry verify finetuned finetuned-mxfp4 --html report.html
       what quantizing did, as a page with heat maps
   mxferry verify gpt-oss-20b out --json | jq .verdict
+  mxferry verify --manifest out
+      whether every file is as `convert --checksum` wrote it
+  mxferry verify --manifest openai/gpt-oss-20b
+      whether a download is what the Hub has
 
 Zeros of either sign are equal, and counted apart. SQNR is the signal's power by
 that of the error, in dB: 6 dB more is half the error.
@@ -35,6 +40,7 @@ Exit codes: 0 the same parameters with the same values, 1 they differ, 2 usage,
 struct Arguments {
   VerifyOptions options;
   std::filesystem::path html;
+  std::string manifest;
 };
 
 Json parameter_json(const ComparedParameter& parameter) {
@@ -174,6 +180,9 @@ void write_page(const std::filesystem::path& path, const std::string& page) {
 
 int run(Arguments& arguments, const OutputOptions& output) {
   VerifyOptions& options = arguments.options;
+  if (!arguments.manifest.empty()) {
+    return run_verify_manifest({.source = arguments.manifest, .threads = options.threads}, output);
+  }
   VerifyReport report;
   const auto work = [&](const LongRun& long_run) {
     options.stop = long_run.stop;
@@ -199,10 +208,20 @@ void add_verify_command(CLI::App& app, Chosen& chosen) {
   const auto arguments = std::make_shared<Arguments>();
   VerifyOptions& o = arguments->options;
   command->footer(kExamples);
-  command->add_option("A", o.a, "Checkpoint folder, or Hub name in the local cache")->required();
-  command->add_option("B", o.b, "What is compared with it")->required();
-  command->add_option("--html", arguments->html, "Also write the report as one page")
-      ->type_name("FILE");
+  CLI::Option* const a =
+      command->add_option("A", o.a, "Checkpoint folder, or Hub name in the local cache");
+  CLI::Option* const b = command->add_option("B", o.b, "What is compared with it")->needs(a);
+  CLI::Option* const html =
+      command->add_option("--html", arguments->html, "Also write the report as one page")
+          ->type_name("FILE");
+  CLI::Option* const manifest = command
+                                    ->add_option("--manifest", arguments->manifest,
+                                                 "Compare DIR's files with its SHA256SUMS or, in\n"
+                                                 "the Hugging Face cache, with their hashes there")
+                                    ->type_name("DIR")
+                                    ->excludes(a)
+                                    ->excludes(b)
+                                    ->excludes(html);
   command->add_option("--threads", o.threads, "Threads [all available]")
       ->type_name("N")
       ->check(CLI::Range(1, 4096).description(""));
@@ -212,7 +231,8 @@ void add_verify_command(CLI::App& app, Chosen& chosen) {
   add_name_option(*command, "--orientation-b", o.orientation_b, parse_axis_order, "out_in|in_out",
                   "The same of B");
   add_output_options(*command, chosen);
-  command->callback([&chosen, arguments] {
+  command->callback([&chosen, arguments, b, manifest] {
+    if (b->empty() && manifest->empty()) throw CLI::RequiredError("A and B, or --manifest");
     chosen.command = "verify";
     chosen.run = [&chosen, arguments] { return run(*arguments, chosen.output); };
   });

@@ -66,8 +66,9 @@ struct ConvertOptions {
   bool allow_nonfinite =
       false;  // decode blocks whose weights are infinite or NaN instead of refusing them, and
               // quantize infinite weights to the largest number; NaN is refused all the same
-  bool verify = false;  // read everything back and compare it with the conversion, done again
-  bool force = false;   // replace a checkpoint that is at the destination
+  bool checksum = false;  // also write SHA256SUMS, which verify_manifest() checks
+  bool verify = false;    // read everything back and compare it with the conversion, done again
+  bool force = false;     // replace a checkpoint that is at the destination
   // Go on with a conversion that was begun at the destination with the same options, whose finished
   // files stay; begin it where there is none; do nothing where it is done.
   bool resume = false;
@@ -124,7 +125,7 @@ struct ConvertReport {
   std::uint64_t flushed = 0;  // of these, nonzero values that became 0
   std::vector<QuantizedTensor> quantized;
   std::size_t resumed_shards = 0;  // were there already, finished by an earlier run
-  bool was_complete = false;  // there was nothing left to do; with `resume` only
+  bool was_complete = false;       // there was nothing left to do; with `resume` only
   bool finished = true;   // the destination is a checkpoint; not yet where there are other parts
   bool verified = false;  // every byte was read back and is what this conversion defines
   // With `verify`, where the target cannot hold every value: how it differs from the source.
@@ -149,11 +150,12 @@ struct FinishReport {
   std::uint64_t bytes = 0;  // of the weight files
 };
 
-// Makes a checkpoint of what all parts of a conversion have written to a folder: checks that each is
-// done and every file whole, gives those that several parts wrote their names, and writes the index
-// last. Does nothing where that is done. Throws Error: not_a_checkpoint (nothing was begun there),
-// unfinished_conversion (which parts are not done), destination_in_use, io_error, and what a file
-// that is not whole gives.
-FinishReport finish_conversion(const std::filesystem::path& destination);
+// Makes a checkpoint of what all parts of a conversion have written to a folder: checks that each
+// is done and every file whole, gives those that several parts wrote their names, and writes the
+// index last. Does nothing where that is done. Throws Error: not_a_checkpoint (nothing was begun
+// there), unfinished_conversion (which parts are not done), destination_in_use, io_error, what a
+// file that is not whole gives, and cancelled where checksums of files that several parts wrote
+// take long.
+FinishReport finish_conversion(const std::filesystem::path& destination, std::stop_token stop = {});
 
 }  // namespace mxferry

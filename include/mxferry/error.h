@@ -36,6 +36,7 @@ enum class ErrorCode {
   lora_adapter,
   invalid_index,
   invalid_config,
+  invalid_manifest,
   missing_shard,
   missing_tensor,
   missing_partner,

@@ -113,6 +113,7 @@ ConvertOptions convert_options(const nb::kwargs& values) {
   reader.read("max_memory", options.max_memory);
   reader.read("sync", options.sync);
   reader.read("allow_nonfinite", options.allow_nonfinite);
+  reader.read("checksum", options.checksum);
   reader.read("verify", options.verify);
   reader.read("force", options.force);
   reader.read("resume", options.resume);
@@ -131,6 +132,15 @@ VerifyOptions verify_options(const nb::kwargs& values) {
   reader.read("max_memory", options.max_memory);
   reader.read_orientation("orientation_a", options.orientation_a);
   reader.read_orientation("orientation_b", options.orientation_b);
+  reader.finish();
+  return options;
+}
+
+VerifyManifestOptions verify_manifest_options(const nb::kwargs& values) {
+  VerifyManifestOptions options;
+  Reader reader(values);
+  reader.read("source", options.source);
+  reader.read("threads", options.threads);
   reader.finish();
   return options;
 }

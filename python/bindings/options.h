@@ -7,6 +7,7 @@
 #include "mxferry/convert.h"
 #include "mxferry/sample.h"
 #include "mxferry/verify.h"
+#include "mxferry/verify_manifest.h"
 
 namespace mxferry::python {
 
@@ -15,6 +16,7 @@ namespace mxferry::python {
 // have, TypeError for a value of a wrong type and for an option that the verb does not have.
 ConvertOptions convert_options(const nanobind::kwargs& values);
 VerifyOptions verify_options(const nanobind::kwargs& values);
+VerifyManifestOptions verify_manifest_options(const nanobind::kwargs& values);
 SampleOptions sample_options(const nanobind::kwargs& values);
 ReaderOptions reader_options(const nanobind::kwargs& values);
 // All but the tensors.

@@ -30,6 +30,7 @@ nb::object to_python(const Difference& difference);
 nb::object to_python(const WeightPair& pair);
 nb::object to_python(const ComparedParameter& parameter);
 nb::object to_python(const InspectedShard& shard);
+nb::object to_python(const DamagedFile& file);
 nb::object to_python(const std::string& text) {
   return nb::cast(text);
 }
@@ -121,6 +122,11 @@ nb::object to_python(const InspectedShard& shard) {
                                      "bytes"_a = shard.bytes);
 }
 
+nb::object to_python(const DamagedFile& file) {
+  return dataclass("DamagedFile")("name"_a = file.name, "expected"_a = file.expected,
+                                  "found"_a = file.found, "problem"_a = file.problem);
+}
+
 nb::object to_python(const GptOssConfig& config) {
   return dataclass("GptOssConfig")(
       "num_hidden_layers"_a = config.num_hidden_layers,
@@ -195,6 +201,14 @@ nb::object to_python(const VerifyReport& report, const nb::object& html) {
       "total"_a = to_python(report.total), "scales_a"_a = tuple_of(report.scales_a),
       "scales_b"_a = tuple_of(report.scales_b), "bytes_read"_a = report.bytes_read,
       "seconds"_a = report.seconds, "html"_a = html);
+}
+
+nb::object to_python(const VerifyManifestReport& report) {
+  return dataclass("VerifyManifestReport")(
+      "intact"_a = report.intact(), "path"_a = report.path, "manifest"_a = report.manifest,
+      "files"_a = report.files, "damaged"_a = tuple_of(report.damaged),
+      "unlisted"_a = tuple_of(report.unlisted), "bytes_read"_a = report.bytes_read,
+      "seconds"_a = report.seconds);
 }
 
 }  // namespace mxferry::python

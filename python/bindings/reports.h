@@ -6,6 +6,7 @@
 #include "mxferry/inspect.h"
 #include "mxferry/sample.h"
 #include "mxferry/verify.h"
+#include "mxferry/verify_manifest.h"
 
 namespace mxferry::python {
 
@@ -17,5 +18,6 @@ nanobind::object to_python(const InspectReport& report);
 nanobind::object to_python(const SampleReport& report);
 // `html` is None or the page about the report.
 nanobind::object to_python(const VerifyReport& report, const nanobind::object& html);
+nanobind::object to_python(const VerifyManifestReport& report);
 
 }  // namespace mxferry::python

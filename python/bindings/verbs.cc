@@ -9,6 +9,7 @@
 #include "mxferry/inspect.h"
 #include "mxferry/sample.h"
 #include "mxferry/verify.h"
+#include "mxferry/verify_manifest.h"
 #include "options.h"
 #include "reports.h"
 
@@ -81,6 +82,14 @@ void bind_verbs(nb::module_& m) {
   m.def("verify", &verify_checkpoints, "progress"_a.none(), "html"_a, "values"_a,
         nb::sig("def verify(progress: typing.Any, html: bool, **values: typing.Any) -> "
                 "mxferry.reports.VerifyReport"));
+  m.def(
+      "verify_manifest",
+      [](const nb::object& progress, const nb::kwargs& values) {
+        return to_python(run(&verify_manifest, verify_manifest_options(values), progress));
+      },
+      "progress"_a.none(), "values"_a,
+      nb::sig("def verify_manifest(progress: typing.Any, **values: typing.Any) -> "
+              "mxferry.reports.VerifyManifestReport"));
   m.def("inspect", &inspect_source, "source"_a,
         nb::sig("def inspect(source: str) -> mxferry.reports.InspectReport"));
   m.def(

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from .verbs import plan_conversion as plan_conversion
     from .verbs import sample as sample
     from .verbs import verify as verify
+    from .verbs import verify_manifest as verify_manifest
     from .weights import dequantize as dequantize
     from .weights import quantize as quantize
 
@@ -45,6 +46,7 @@ _MODULES = {
     "plan_conversion": "verbs",
     "sample": "verbs",
     "verify": "verbs",
+    "verify_manifest": "verbs",
     "dequantize": "weights",
     "quantize": "weights",
 }
@@ -69,6 +71,7 @@ __all__ = [
     "sample",
     "save_checkpoint",
     "verify",
+    "verify_manifest",
 ]
 
 

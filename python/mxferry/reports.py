@@ -160,6 +160,28 @@ class VerifyReport:
 
 
 @dataclass(frozen=True)
+class DamagedFile:
+    """A file that does not have the digest that it should have."""
+
+    name: str
+    expected: str
+    found: str  # empty where it could not be read
+    problem: str  # "differs", "is missing", or why it could not be read
+
+
+@dataclass(frozen=True)
+class VerifyManifestReport:
+    intact: bool
+    path: Path
+    manifest: str  # where the digests come from
+    files: int
+    damaged: tuple[DamagedFile, ...]
+    unlisted: tuple[str, ...]  # files of the folder that have no digest
+    bytes_read: int
+    seconds: float
+
+
+@dataclass(frozen=True)
 class TensorTotal:
     tensors: int
     bytes: int

@@ -15,6 +15,7 @@ from .reports import (
     FinishReport,
     InspectReport,
     SampleReport,
+    VerifyManifestReport,
     VerifyReport,
 )
 
@@ -42,6 +43,7 @@ def convert(
     max_memory: int = _GIB,
     sync: bool = True,
     allow_nonfinite: bool = False,
+    checksum: bool = False,
     verify: bool = False,
     force: bool = False,
     resume: bool = False,
@@ -52,8 +54,8 @@ def convert(
     """Converts a checkpoint, as `mxferry convert` does; the options are explained there.
 
     to: "hf", "nemo" or "original". dtype: "bf16", "f16", "f32" or "mxfp4". Sizes are in bytes.
-    dcp_shards=N writes the files of N ranks, as torch.distributed.checkpoint does. verify reads
-    everything back and compares. With `world`, this is part `rank` of as many; when all are done,
+    dcp_shards=N writes the files of N ranks, as torch.distributed.checkpoint does. checksum also
+    writes SHA256SUMS, and verify reads everything back and compares. With `world`, this is part `rank` of as many; when all are done,
     finish() of one process makes a checkpoint of them. Raises Error.
     """
     return _core.convert(
@@ -116,6 +118,17 @@ def verify(
     With html the report holds a page about itself. Raises Error; a difference is none.
     """
     return _core.verify(progress, html, **_options(locals(), a=os.fspath(a), b=os.fspath(b)))
+
+
+def verify_manifest(
+    source: Path, *, threads: int = 0, progress: Progress | None = None
+) -> VerifyManifestReport:
+    """Compares a folder's files with its SHA256SUMS, as `mxferry verify --manifest` does.
+
+    In the Hugging Face cache, with the hashes that its blobs are named by. Raises Error; damage is
+    none.
+    """
+    return _core.verify_manifest(progress, **_options(locals(), source=os.fspath(source)))
 
 
 def inspect(source: Path) -> InspectReport:

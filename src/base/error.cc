@@ -72,6 +72,7 @@ const char* name(ErrorCode code) noexcept {
     MXFERRY_CASE(lora_adapter);
     MXFERRY_CASE(invalid_index);
     MXFERRY_CASE(invalid_config);
+    MXFERRY_CASE(invalid_manifest);
     MXFERRY_CASE(missing_shard);
     MXFERRY_CASE(missing_tensor);
     MXFERRY_CASE(missing_partner);

@@ -6,6 +6,7 @@
 #include <utility>
 
 #include "base/text.h"
+#include "checkpoint/file_name.h"
 #include "checkpoint/json_stream.h"
 #include "checkpoint/safetensors_header.h"
 #include "mxferry/error.h"
@@ -15,15 +16,7 @@ namespace {
 
 // Whether a name that the index gives can only mean a file below the folder, and can be shown.
 bool is_safe_file_name(std::string_view name) {
-  if (printable(name) != name) return false;
-  std::size_t begin = 0;
-  while (true) {
-    const std::size_t end = std::min(name.find('/', begin), name.size());
-    const std::string_view part = name.substr(begin, end - begin);
-    if (part.empty() || part == "." || part == "..") return false;
-    if (end == name.size()) return true;
-    begin = end + 1;
-  }
+  return stays_below(name) && printable(name) == name;
 }
 
 class IndexEvents final : public JsonEvents {

@@ -11,51 +11,60 @@ constexpr std::uint64_t kFlushWindow = std::uint64_t{32} << 20;
 
 }  // namespace
 
-FileSink::FileSink(const Catalog& catalog, std::vector<OutputFile> files, bool sync,
-                   std::function<void(std::size_t)> on_finished)
+FileSink::FileSink(const Catalog& catalog, std::vector<OutputFile> files, FileSinkOptions options)
     : catalog_(catalog),
       files_(std::move(files)),
-      sync_(sync),
-      on_finished_(std::move(on_finished)),
+      options_(std::move(options)),
       shards_(files_.size()) {}
 
-AtomicFile& FileSink::open(std::size_t shard) {
+FileSink::OpenShard& FileSink::open(std::size_t shard) {
   OpenShard& state = shards_[shard];
   // Not std::call_once: where its function throws, as a full disk makes this one, the next call
   // hangs under ThreadSanitizer and on some systems (GCC bug 66146).
   const std::lock_guard lock(state.opening);
   if (!state.is_open) {
     const OutputFile& output = files_[shard];
-    state.file.emplace(output.path, sync_,
+    state.file.emplace(output.path, options_.sync,
                        output.shared ? AtomicFile::Writers::shared : AtomicFile::Writers::one);
-    state.file->file().preallocate(output.size);
-    state.file->file().write(0, std::as_bytes(std::span(output.header)));
+    const File& file = state.file->file();
+    file.preallocate(output.size);
+    file.write(0, std::as_bytes(std::span(output.header)));
+    if (options_.digests && !output.shared) {
+      state.digest.emplace(output.size);
+      state.digest->note_written(file, 0, output.header.size());
+    }
     state.is_open = true;
   }
-  return *state.file;
+  return state;
+}
+
+void FileSink::flush_window(OpenShard& shard, std::uint64_t written) const {
+  if (shard.unflushed.fetch_add(written) + written < kFlushWindow) return;
+  shard.unflushed = 0;
+  constexpr std::uint64_t kToTheEnd = 0;
+  shard.file->file().start_flush(0, kToTheEnd);
 }
 
 void FileSink::write(std::size_t tensor, std::uint64_t offset, std::span<const std::byte> bytes) {
   const StoredTensor& stored = catalog_[tensor];
   if (files_[stored.shard].finished) return;
-  const File& file = open(stored.shard).file();
+  OpenShard& shard = open(stored.shard);
+  const File& file = shard.file->file();
   file.write(stored.offset + offset, bytes);
-  if (!sync_) return;
-  std::atomic<std::uint64_t>& unflushed = shards_[stored.shard].unflushed;
-  if (unflushed.fetch_add(bytes.size()) + bytes.size() >= kFlushWindow) {
-    unflushed = 0;
-    constexpr std::uint64_t kToTheEnd = 0;
-    file.start_flush(0, kToTheEnd);
-  }
+  if (options_.sync) flush_window(shard, bytes.size());
+  if (shard.digest) shard.digest->note_written(file, stored.offset + offset, bytes.size());
 }
 
 void FileSink::finish_shard(std::size_t shard) {
   const OutputFile& output = files_[shard];
   if (output.finished) return;
-  AtomicFile& file = open(shard);
+  OpenShard& state = open(shard);
+  AtomicFile& file = *state.file;
+  const std::string sha256 =
+      state.digest ? state.digest->finish(file.file(), options_.stop) : std::string();
   output.shared ? file.leave() : file.commit();
-  shards_[shard].file.reset();
-  if (on_finished_) on_finished_(shard);
+  state.file.reset();
+  if (options_.on_finished) options_.on_finished(shard, sha256);
 }
 
 }  // namespace mxferry

@@ -9,10 +9,12 @@
 #include <mutex>
 #include <optional>
 #include <span>
+#include <stop_token>
 #include <string>
 #include <vector>
 
 #include "base/file.h"
+#include "flow/file_digest.h"
 #include "recipe/catalog.h"
 
 namespace mxferry {
@@ -42,15 +44,22 @@ struct OutputFile {
   bool finished = false;
 };
 
+struct FileSinkOptions {
+  // The data is sent to the disk while the conversion goes on, and finish_shard() waits for it.
+  bool sync = true;
+  // SHA-256 of the shards that only this process writes.
+  bool digests = false;
+  std::stop_token stop = {};  // of finish_shard(), which may have to hash: Error(cancelled)
+  // Called by finish_shard() when it is done, for each shard that was not there already, from any
+  // thread. `sha256` is empty where there is none.
+  std::function<void(std::size_t shard, const std::string& sha256)> on_finished = {};
+};
+
 // Shards that take their final names one by one, when complete.
 class FileSink : public Sink {
  public:
   // `files` by StoredTensor::shard, whose offsets are set. The catalog must outlive this object.
-  // `sync`: the data is sent to the disk while the conversion goes on, and finish_shard() waits for
-  // it. `on_finished` is called by finish_shard() when that is done, for each shard that was not
-  // there already, from any thread.
-  FileSink(const Catalog& catalog, std::vector<OutputFile> files, bool sync,
-           std::function<void(std::size_t shard)> on_finished = {});
+  FileSink(const Catalog& catalog, std::vector<OutputFile> files, FileSinkOptions options = {});
 
   void write(std::size_t tensor, std::uint64_t offset, std::span<const std::byte> bytes) override;
   void finish_shard(std::size_t shard) override;
@@ -60,15 +69,16 @@ class FileSink : public Sink {
     std::mutex opening;
     bool is_open = false;
     std::optional<AtomicFile> file;
+    std::optional<FileDigest> digest;
     std::atomic<std::uint64_t> unflushed = 0;
   };
 
-  AtomicFile& open(std::size_t shard);
+  OpenShard& open(std::size_t shard);
+  void flush_window(OpenShard& shard, std::uint64_t written) const;
 
   const Catalog& catalog_;
   std::vector<OutputFile> files_;
-  bool sync_;
-  std::function<void(std::size_t)> on_finished_;
+  FileSinkOptions options_;
   std::vector<OpenShard> shards_;
 };
 

@@ -106,7 +106,7 @@ void Claim::take_over(const Json& record, const std::vector<FoundJournal>& other
     }
     adopt(record, found);
   } else {
-    if (others.empty()) remove_index_and_single_file(folder_);
+    if (others.empty()) unmark_checkpoint(folder_);
     journal_->begin(record);
   }
   for (const FoundJournal& other : others) {
@@ -144,12 +144,20 @@ fs::path Claim::add(const std::string& name) {
   return folder_ / name;
 }
 
-void Claim::note_shard(const std::string& name, bool shared) {
+void Claim::note_side_files(const std::vector<std::string>& names) {
+  journal_->note_side_files(names);
+}
+
+void Claim::note_shard(const std::string& name, const std::string& sha256) {
   const std::lock_guard lock(noting_);
-  if (shared) return journal_->note_shared(name);
   // First: should the noting fail, the shard is there all the same, and its journal must stay.
   finished_.insert(name);
-  journal_->note_shard(name);
+  journal_->note_shard(name, sha256);
+}
+
+void Claim::note_shared(const std::string& name) {
+  const std::lock_guard lock(noting_);
+  journal_->note_shared(name);
 }
 
 void Claim::note_done() {

@@ -24,8 +24,7 @@ struct ClaimOptions {
 // adds to the folder is removed when it goes, unless that is worth resuming.
 class Claim {
  public:
-  // Creates the folder. `record`: make_record(). An old checkpoint loses its index and its single
-  // file first, so that nothing ever reads old and new shards together. Throws Error:
+  // Creates the folder, and calls unmark_checkpoint(). `record`: make_record(). Throws Error:
   // destination_exists, destination_in_use, conversion_changed, io_error.
   Claim(std::filesystem::path folder, const nlohmann::json& record, const ClaimOptions& options);
   Claim(const Claim&) = delete;
@@ -40,9 +39,12 @@ class Claim {
 
   // Tells that a file of this name is about to be created, and gives its path.
   std::filesystem::path add(const std::string& name);
-  // Notes that a shard has its final name or, `shared`, that this part's share of it is written.
-  // Thread-safe.
-  void note_shard(const std::string& name, bool shared);
+  // Notes what the manifest is to list beside the shards.
+  void note_side_files(const std::vector<std::string>& names);
+  // Notes that a shard has its final name, and its digest if not empty. Thread-safe.
+  void note_shard(const std::string& name, const std::string& sha256);
+  // Notes that this part's share of a shard is written. Thread-safe.
+  void note_shared(const std::string& name);
   // Notes that this part is done. Nothing is removed any more.
   void note_done();
 

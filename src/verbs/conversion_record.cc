@@ -5,7 +5,7 @@
 #include <span>
 
 #include "base/file.h"
-#include "base/sha256.h"
+#include "base/hash.h"
 #include "mxferry/error.h"
 #include "mxferry/version.h"
 
@@ -35,15 +35,14 @@ Json record_of(const ConvertOptions& options) {
           {"--exclude", options.exclude},
           {"--max-shard-size", options.max_shard_size},
           {"--dcp-shards", options.dcp_shards},
+          {"--checksum", options.checksum},
           {"--allow-nonfinite", options.allow_nonfinite}};
 }
 
 std::string header_digest(const File& file, const SafetensorsHeader& header) {
   std::vector<std::byte> bytes(header.data_offset);
   file.read(0, bytes);
-  Sha256 hash;
-  hash.add(bytes);
-  return hash.digest();
+  return sha256_of(bytes);
 }
 
 Json record_of(const SourceCheckpoint& checkpoint) {
@@ -56,9 +55,7 @@ Json record_of(const SourceCheckpoint& checkpoint) {
   }
   Json record = {{"files", files}};
   if (checkpoint.config_text) {
-    Sha256 hash;
-    hash.add(std::as_bytes(std::span(*checkpoint.config_text)));
-    record["config.json"] = hash.digest();
+    record["config.json"] = sha256_of(std::as_bytes(std::span(*checkpoint.config_text)));
   }
   return record;
 }
@@ -136,6 +133,11 @@ std::vector<RecordedFile> recorded_files(const Json& record) {
       refuse_record();
   }
   return files;
+}
+
+bool has_manifest(const Json& record) {
+  const Json options = record.value("options", Json());
+  return options.is_object() && options.value("--checksum", Json()) == true;
 }
 
 namespace {

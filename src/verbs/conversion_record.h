@@ -25,6 +25,9 @@ struct RecordedFile {
 // Throws Error(invalid_argument) for a record that make_record() did not make.
 std::vector<RecordedFile> recorded_files(const nlohmann::json& record);
 
+// Whether the conversion has a manifest.
+bool has_manifest(const nlohmann::json& record);
+
 // What differs between the record of a conversion that was begun and the one that is wanted, in
 // words; nullopt where nothing does.
 std::optional<std::string> explain_change(const nlohmann::json& begun,

@@ -24,6 +24,7 @@
 #include "verbs/output.h"
 #include "verbs/preparation.h"
 #include "verbs/side_files.h"
+#include "verbs/write_manifest.h"
 
 namespace mxferry {
 namespace {
@@ -42,6 +43,14 @@ void check_disk(const ConvertOptions& options, const ConvertPlan& plan, std::uin
        .advice = "Free some space, or choose another disk"});
 }
 
+// What the target holds beside the weights and their index.
+std::vector<std::string> side_files_of(const ConvertOptions& options, const Preparation& p) {
+  std::vector<std::string> names = p.summary.carried;
+  if (p.source.config_text) names.emplace_back("config.json");
+  if (options.to == Layout::original) names.emplace_back("dtypes.json");
+  return names;
+}
+
 // Tokenizer, template, licence and so on, and the edited config.json.
 void write_side_files(const ConvertOptions& options, const Preparation& p, Claim& claim) {
   for (const std::string& name : p.summary.carried) {
@@ -56,6 +65,7 @@ void write_side_files(const ConvertOptions& options, const Preparation& p, Claim
   if (options.to == Layout::original) {
     write_text_file(claim.add("dtypes.json"), dtypes_text(p.plan.target), options.sync);
   }
+  if (options.checksum) claim.note_side_files(side_files_of(options, p));
 }
 
 // Whether the target may not hold what the recipe reads.
@@ -179,10 +189,15 @@ std::vector<ConversionCounts> write_weights(const ConvertOptions& options, const
                                             std::vector<OutputFile> files, Claim& claim,
                                             Steps& steps) {
   std::vector<RecipePart> open = open_parts(p, files);
-  const auto note = [&, shared = files](std::size_t shard) {
-    claim.note_shard(p.names[shard], shared[shard].shared);
+  const auto note = [&, shared = files](std::size_t shard, const std::string& sha256) {
+    shared[shard].shared ? claim.note_shared(p.names[shard])
+                         : claim.note_shard(p.names[shard], sha256);
   };
-  FileSink sink(p.plan.target, std::move(files), options.sync, note);
+  FileSink sink(p.plan.target, std::move(files),
+                {.sync = options.sync,
+                 .digests = options.checksum,
+                 .stop = options.stop,
+                 .on_finished = note});
   std::vector<ConversionCounts> counts = steps.run(std::move(open), sink);
   if (options.part.rank == 0) {
     for (const std::size_t shard :
@@ -262,6 +277,18 @@ bool is_complete(const Preparation& p, const std::filesystem::path& folder) {
   return is_file(path) && read_text_file(path, kLargestIndex) == index;
 }
 
+// The manifest that an earlier run was not asked for.
+void add_manifest(const ConvertOptions& options, const Preparation& p) {
+  Manifest digests;
+  const auto add = [&](const std::string& name) {
+    if (is_file(options.destination / name)) digests[name] = "";
+  };
+  std::ranges::for_each(p.names, add);
+  std::ranges::for_each(side_files_of(options, p), add);
+  add(kIndexName);
+  write_manifest(options.destination, std::move(digests), options.sync, options.stop);
+}
+
 void do_part(const ConvertOptions& options, const Preparation& p, Claim& claim, Steps& steps,
              ConvertReport& report) {
   std::vector<OutputFile> files = output_files(p, claim);
@@ -317,13 +344,16 @@ ConvertReport convert(const ConvertOptions& options) {
       do_part(options, p, claim, steps, report);
       report.finished = options.part.world == 1;
       if (report.finished) {
-        finish_parts(options.destination, find_journals(options.destination));
+        finish_parts(options.destination, find_journals(options.destination), options.stop);
       }
     } catch (const Error& error) {
       rethrow_resumable(error, claim, p.names.size());
     }
     report.verified = options.verify;
     if (steps.loses()) report.loss = steps.measure_loss();
+  } else if (options.checksum && options.part.rank == 0 &&
+             !is_file(options.destination / kManifestName)) {
+    add_manifest(options, p);
   }
   steps.finish();
   report.plan = std::move(p.summary);

@@ -4,17 +4,20 @@
 
 #include <algorithm>
 #include <map>
+#include <span>
 #include <string>
 #include <system_error>
 #include <utility>
 
 #include "base/file.h"
+#include "base/hash.h"
 #include "checkpoint/safetensors_header.h"
 #include "checkpoint/shard_index.h"
 #include "mxferry/error.h"
 #include "verbs/conversion_record.h"
 #include "verbs/output.h"
 #include "verbs/source_checkpoint.h"
+#include "verbs/write_manifest.h"
 
 namespace mxferry {
 namespace {
@@ -117,14 +120,31 @@ ShardIndex name_files(const fs::path& folder, const std::vector<RecordedFile>& f
   return index;
 }
 
+// What the manifest lists but for the index; digests are empty where nobody knows them.
+Manifest noted_digests(const std::vector<FoundJournal>& journals, const nlohmann::json& conversion,
+                       const std::vector<std::string>& shards) {
+  Manifest digests;
+  for (const std::string& name : shards) digests[name] = "";
+  for (const FoundJournal& journal : journals) {
+    if (journal.content.conversion != conversion) continue;
+    for (const std::string& name : journal.content.side_files) digests[name] = "";
+    for (const auto& [name, digest] : journal.content.digests) {
+      const auto shard = digests.find(name);
+      if (shard != digests.end() && is_hexadecimal(digest, kSha256Digits)) shard->second = digest;
+    }
+  }
+  return digests;
+}
+
 }  // namespace
 
-FinishReport finish_parts(const fs::path& folder, const std::vector<FoundJournal>& journals) {
+FinishReport finish_parts(const fs::path& folder, const std::vector<FoundJournal>& journals,
+                          const std::stop_token& stop) {
   const Parts parts = complete_parts(folder, journals);
   const bool sync = std::ranges::all_of(
       parts.journals, [](const auto& entry) { return entry.second->content.synced; });
-  const std::vector<RecordedFile> files =
-      recorded_files(parts.journals.begin()->second->content.conversion);
+  const nlohmann::json& conversion = parts.journals.begin()->second->content.conversion;
+  const std::vector<RecordedFile> files = recorded_files(conversion);
   const ShardIndex index = name_files(folder, files);
   if (sync) sync_folder(folder);
   FinishReport report{.parts = parts.world, .files = files.size()};
@@ -133,14 +153,20 @@ FinishReport finish_parts(const fs::path& folder, const std::vector<FoundJournal
     report.bytes += file.size;
     names.push_back(file.name);
   }
-  if (has_index(names)) write_text_file(folder / kIndexName, serialize_shard_index(index), sync);
+  const std::string index_text = has_index(names) ? serialize_shard_index(index) : std::string();
+  if (has_manifest(conversion)) {
+    Manifest digests = noted_digests(journals, conversion, names);
+    if (has_index(names)) digests[kIndexName] = sha256_of(std::as_bytes(std::span(index_text)));
+    write_manifest(folder, std::move(digests), sync, stop);
+  }
+  if (has_index(names)) write_text_file(folder / kIndexName, index_text, sync);
   remove_other_weights(folder, names);
   for (const FoundJournal& journal : journals) remove_if_there(journal.path);
   if (sync) sync_folder(folder);
   return report;
 }
 
-FinishReport finish_conversion(const fs::path& destination) {
+FinishReport finish_conversion(const fs::path& destination, std::stop_token stop) {
   if (!is_there(destination)) {
     throw Error(ErrorCode::not_a_checkpoint,
                 {.problem = "there is no such folder", .file = destination});
@@ -166,7 +192,7 @@ FinishReport finish_conversion(const fs::path& destination) {
     taken.push_back(std::move(*file));
   }
   // Again, now that nobody writes to them.
-  return finish_parts(destination, find_journals(destination));
+  return finish_parts(destination, find_journals(destination), stop);
 }
 
 }  // namespace mxferry

@@ -8,6 +8,7 @@
 #include <system_error>
 #include <utility>
 
+#include "checkpoint/file_name.h"
 #include "checkpoint/folder.h"
 #include "mxferry/error.h"
 
@@ -41,6 +42,15 @@ std::optional<Part> parse_name(std::string_view name) {
   return part;
 }
 
+// A journal is a file like any other, which anybody may have written.
+void take_names(const Json& names, std::set<std::string>& taken) {
+  for (const Json& name : names) {
+    if (!name.is_string()) continue;
+    const auto& text = name.get_ref<const std::string&>();
+    if (stays_below(text)) taken.insert(text);
+  }
+}
+
 void take_line(std::string_view line, JournalContent& content) {
   const Json json = Json::parse(line, nullptr, /*allow_exceptions=*/false);
   if (!json.is_object()) return;
@@ -49,7 +59,11 @@ void take_line(std::string_view line, JournalContent& content) {
                                                        : std::string();
   };
   if (json.contains("conversion")) content.conversion = json["conversion"];
-  if (const std::string name = text("shard"); !name.empty()) content.shards.insert(name);
+  if (const std::string name = text("shard"); !name.empty()) {
+    content.shards.insert(name);
+    content.digests[name] = text("sha256");
+  }
+  if (json.contains("side_files")) take_names(json["side_files"], content.side_files);
   if (const std::string name = text("shared"); !name.empty()) content.shared.insert(name);
   if (json.contains("done")) {
     content.done = true;
@@ -116,8 +130,14 @@ void Journal::begin(const Json& conversion) {
   if (sync_) sync_folder(file_.path().parent_path());
 }
 
-void Journal::note_shard(const std::string& name) {
-  add({{"shard", name}});
+void Journal::note_side_files(const std::vector<std::string>& names) {
+  add({{"side_files", names}});
+}
+
+void Journal::note_shard(const std::string& name, const std::string& sha256) {
+  Json line = {{"shard", name}};
+  if (!sha256.empty()) line["sha256"] = sha256;
+  add(line);
 }
 
 void Journal::note_shared(const std::string& name) {

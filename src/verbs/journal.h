@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "base/file.h"
+#include "checkpoint/manifest.h"
 #include "mxferry/convert.h"
 
 namespace mxferry {
@@ -15,11 +16,13 @@ namespace mxferry {
 // What the journal of a part tells: lines of JSON, the first of them the conversion. A line that a
 // crash has cut counts as not written.
 struct JournalContent {
-  nlohmann::json conversion;     // make_record(); null where not even that was written
-  std::set<std::string> shards;  // finished: they have their final names
-  std::set<std::string> shared;  // this part's share of shards that others write too is written
-  bool done = false;             // and with it everything that is this part's
-  bool synced = false;           // what is done is on the disk
+  nlohmann::json conversion;         // make_record(); null where not even that was written
+  std::set<std::string> shards;      // finished: they have their final names
+  Manifest digests;                  // of the finished shards, as far as they are known
+  std::set<std::string> side_files;  // what else the manifest is to list
+  std::set<std::string> shared;      // this part's share of shards that others write too is written
+  bool done = false;                 // and with it everything that is this part's
+  bool synced = false;               // what is done is on the disk
 };
 
 // Every journal of a folder, by part.
@@ -44,7 +47,9 @@ class Journal {
   // Throws away what was noted.
   void begin(const nlohmann::json& conversion);
   // Not thread-safe.
-  void note_shard(const std::string& name);
+  void note_side_files(const std::vector<std::string>& names);
+  // `sha256` may be empty.
+  void note_shard(const std::string& name, const std::string& sha256);
   void note_shared(const std::string& name);
   void note_done();
 

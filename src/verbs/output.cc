@@ -8,6 +8,7 @@
 #include <system_error>
 #include <utility>
 
+#include "checkpoint/manifest.h"
 #include "checkpoint/safetensors_header.h"
 #include "checkpoint/shard_index.h"
 #include "mxferry/error.h"
@@ -35,9 +36,10 @@ void remove_if_there(const fs::path& path) {
   if (error) fail(path, "remove", error);
 }
 
-void remove_index_and_single_file(const fs::path& folder) {
+void unmark_checkpoint(const fs::path& folder) {
   remove_if_there(folder / kIndexName);
   remove_if_there(folder / kSingleName);
+  remove_if_there(folder / kManifestName);
   for (const std::string& name : list_folder(folder)) {
     if (is_rank_file(name)) remove_if_there(folder / name);
   }
@@ -115,7 +117,7 @@ OutputFolder::OutputFolder(fs::path path) : path_(std::move(path)) {
   std::error_code error;
   created_ = fs::create_directories(path_, error);
   if (error) fail(path_, "create the folder", error);
-  remove_index_and_single_file(path_);
+  unmark_checkpoint(path_);
 }
 
 OutputFolder::~OutputFolder() {

@@ -41,8 +41,7 @@ std::string dtypes_text(const Catalog& catalog);
 // unless commit() is called.
 class OutputFolder {
  public:
-  // Creates the folder. An old checkpoint in it loses its index, its single file and its files of
-  // ranks first, so that nothing ever reads old and new shards together. Throws Error(io_error).
+  // Creates the folder, and calls unmark_checkpoint(). Throws Error(io_error).
   explicit OutputFolder(std::filesystem::path path);
   OutputFolder(const OutputFolder&) = delete;
   OutputFolder& operator=(const OutputFolder&) = delete;
@@ -71,9 +70,10 @@ void check_destination(const std::filesystem::path& destination,
 // Throws Error(destination_exists).
 [[noreturn]] void refuse_occupied(const std::filesystem::path& destination);
 
-// What an old checkpoint loses first, so that nothing ever reads old and new shards together; the
-// files of ranks too, which no index lists.
-void remove_index_and_single_file(const std::filesystem::path& folder);
+// Removes what makes an old checkpoint one, before anything else of it is replaced, so that nothing
+// ever reads old and new shards together: its index, its single file, the files of ranks, which no
+// index lists, and its manifest.
+void unmark_checkpoint(const std::filesystem::path& folder);
 
 // Removes the weight files of a checkpoint that are not among `kept`, unfinished ones too.
 void remove_other_weights(const std::filesystem::path& folder,

@@ -6,6 +6,7 @@
 #include <utility>
 
 #include "base/parallel.h"
+#include "base/read_pieces.h"
 #include "flow/run.h"
 #include "flow/share.h"
 #include "gpt_oss/name_regex.h"
@@ -149,7 +150,8 @@ Preparation prepare(const ConvertOptions& options) {
     for (const Shard& shard : p.reference->folder.shards) header_bytes += shard.header.data_offset;
   }
   const auto scratch_bytes = [&](const TileLimits& limits) {
-    return scratch_sizes(p.plan.recipes, p.share, limits).total();
+    return scratch_sizes(p.plan.recipes, p.share, limits).total() +
+           (options.checksum ? kPieceBytes : 0);
   };
   const bool shares_machine = options.threads == 0 && options.part.local_world > 1;
   const int threads =

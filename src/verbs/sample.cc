@@ -174,7 +174,7 @@ SampleReport write_sample(const SampleOptions& options) {
   OutputFolder folder(options.destination);
   write_small_files(options, plan, folder);
   for (OutputFile& file : layout.files) file.path = folder.add(file.path.string());
-  FileSink sink(plan.target, std::move(layout.files), true);
+  FileSink sink(plan.target, std::move(layout.files));
   FlowOptions flow{.threads = available_threads(),
                    .limits = {},
                    .allow_nonfinite = false,

@@ -7,6 +7,7 @@
 
 #include "base/file.h"
 #include "checkpoint/folder.h"
+#include "checkpoint/manifest.h"
 
 namespace mxferry {
 
@@ -21,8 +22,9 @@ bool is_weight_file(const std::string& name) {
 std::vector<std::string> side_files(const std::filesystem::path& folder,
                                     std::vector<Problem>& warnings) {
   // The last two are NeMo AutoModel's, about the files of a consolidation.
-  constexpr std::array<std::string_view, 4> kLeftOut = {
-      "config.json", "dtypes.json", "fqn_to_file_index_mapping.json", "fqn_to_dtype_mapping.json"};
+  constexpr std::array<std::string_view, 5> kLeftOut = {"config.json", "dtypes.json", kManifestName,
+                                                        "fqn_to_file_index_mapping.json",
+                                                        "fqn_to_dtype_mapping.json"};
   std::vector<std::string> names;
   for (const std::string& name : list_folder(folder)) {
     if (is_weight_file(name) || std::ranges::count(kLeftOut, name) > 0) continue;

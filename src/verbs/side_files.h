@@ -9,9 +9,9 @@
 namespace mxferry {
 
 // The regular files of a checkpoint folder that a conversion carries along unchanged, by name:
-// everything at the top level but weights, their indexes, OpenAI's dtypes.json, NeMo's lists for a
-// consolidation, config.json (which is edited) and unfinished files. A link that leaves the folder
-// is not followed; it becomes a warning.
+// everything at the top level but weights, their indexes, OpenAI's dtypes.json, a manifest, NeMo's
+// lists for a consolidation, config.json (which is edited) and unfinished files. A link that leaves
+// the folder is not followed; it becomes a warning.
 std::vector<std::string> side_files(const std::filesystem::path& folder,
                                     std::vector<Problem>& warnings);
 

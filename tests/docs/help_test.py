@@ -59,7 +59,7 @@ class Help(unittest.TestCase):
             for example in shown:
                 with self.subTest(example), Shell() as shell:
                     if name != "convert":
-                        shell.run("mxferry convert gpt-oss-20b out --to nemo")
+                        shell.run("mxferry convert gpt-oss-20b out --to nemo --checksum")
                     shell.run(example)
 
 

@@ -21,9 +21,14 @@ mxferry convert gpt-oss-20b finetuned --to hf
 mxferry convert finetuned finetuned-mxfp4 --to hf --dtype mxfp4
 mxferry convert finetuned epoch_0_step_9/model --to hf --dcp-shards 3
 cached=.cache/huggingface/hub/models--openai--gpt-oss-20b
-mkdir -p $cached/refs $cached/snapshots
-printf 0123456789abcdef0123456789abcdef01234567 > $cached/refs/main
-cp -r gpt-oss-20b $cached/snapshots/$(cat $cached/refs/main)
+commit=0123456789abcdef0123456789abcdef01234567
+mkdir -p $cached/refs $cached/blobs $cached/snapshots/$commit
+printf $commit > $cached/refs/main
+for file in gpt-oss-20b/*.*; do
+  blob=$(sha256sum < $file | cut -d ' ' -f 1)
+  cp $file $cached/blobs/$blob
+  ln -s ../../blobs/$blob $cached/snapshots/$commit/${file##*/}
+done
 """
 
 
@@ -41,7 +46,7 @@ class Shell:
         }
 
     def __enter__(self):
-        shutil.copytree(prepared().folder.name, self.folder.name, dirs_exist_ok=True)
+        shutil.copytree(prepared().folder.name, self.folder.name, symlinks=True, dirs_exist_ok=True)
         return self
 
     def __exit__(self, *_):

@@ -3,9 +3,12 @@
 #include <gtest/gtest.h>
 
 #include <filesystem>
+#include <map>
+#include <span>
 #include <string>
 #include <vector>
 
+#include "base/hash.h"
 #include "flow/source.h"
 #include "tests/base/expect_error.h"
 #include "tests/base/temp_folder.h"
@@ -38,7 +41,7 @@ class FileSinkTest : public ::testing::TestWithParam<bool> {
 };
 
 TEST_P(FileSinkTest, GivesAShardItsNameWhenItIsFinished) {
-  FileSink sink(catalog_, files(), GetParam());
+  FileSink sink(catalog_, files(), {.sync = GetParam()});
   EXPECT_EQ(file_count(), 0U);
   write(sink, 1, 0, "45");
   write(sink, 0, 1, "23");
@@ -57,7 +60,7 @@ TEST_P(FileSinkTest, GivesAShardItsNameWhenItIsFinished) {
 
 TEST_P(FileSinkTest, RemovesWhatIsNotFinished) {
   {
-    FileSink sink(catalog_, files(), GetParam());
+    FileSink sink(catalog_, files(), {.sync = GetParam()});
     for (std::size_t tensor = 0; tensor < 3; ++tensor) write(sink, tensor, 0, "x");
     sink.finish_shard(1);
     EXPECT_EQ(file_count(), 2U);
@@ -67,19 +70,39 @@ TEST_P(FileSinkTest, RemovesWhatIsNotFinished) {
 }
 
 TEST_P(FileSinkTest, WritesAShardWithoutDataWhenItIsFinished) {
-  FileSink sink(catalog_, {{folder_ / "one", "HEAD", 4}}, GetParam());
+  FileSink sink(catalog_, {{folder_ / "one", "HEAD", 4}}, {.sync = GetParam()});
   sink.finish_shard(0);
   EXPECT_EQ(content_of(folder_ / "one"), "HEAD");
 }
 
 TEST_P(FileSinkTest, SaysWhichFileItCannotWrite) {
-  FileSink sink(catalog_, {{folder_ / "gone/one", "HEAD", 9}}, GetParam());
+  FileSink sink(catalog_, {{folder_ / "gone/one", "HEAD", 9}}, {.sync = GetParam()});
   for (int i = 0; i < 2; ++i) {
     const auto error = testing::error_of([&] { write(sink, 0, 0, "1"); });
     ASSERT_TRUE(error);
     EXPECT_EQ(error->code(), ErrorCode::io_error);
     EXPECT_NE(std::string(error->what()).find("gone/one"), std::string::npos);
   }
+}
+
+TEST_P(FileSinkTest, TellsTheDigestOfWhatItAloneHasWritten) {
+  std::vector<OutputFile> output = files();
+  output[1].shared = true;
+  std::map<std::size_t, std::string> digests;
+  FileSink sink(catalog_, output,
+                {.sync = GetParam(),
+                 .digests = true,
+                 .on_finished = [&](std::size_t shard, const std::string& sha256) {
+                   digests[shard] = sha256;
+                 }});
+  write(sink, 1, 0, "45");
+  write(sink, 0, 0, "123");
+  write(sink, 2, 0, "xyz");
+  sink.finish_shard(0);
+  sink.finish_shard(1);
+  const std::string one = "HEAD12345";
+  EXPECT_EQ(digests, (std::map<std::size_t, std::string>{
+                         {0, sha256_of(std::as_bytes(std::span(one)))}, {1, ""}}));
 }
 
 INSTANTIATE_TEST_SUITE_P(Sync, FileSinkTest, ::testing::Bool());

@@ -139,3 +139,17 @@ def test_an_option_of_a_wrong_type_is_a_type_error(model, tmp_path):
         mxferry.convert(model, tmp_path / "out", threads="many")
     with pytest.raises(TypeError):
         mxferry.convert(model, tmp_path / "out", layout="nemo")
+
+
+def test_a_manifest_tells_what_has_changed(model, tmp_path):
+    mxferry.convert(model, tmp_path / "out", checksum=True, sync=False)
+    calls = []
+    report = mxferry.verify_manifest(tmp_path / "out", progress=lambda *bytes: calls.append(bytes))
+    assert report.intact and report.damaged == () and report.unlisted == ()
+    assert report.files == len(files(tmp_path / "out")) - 1
+    (tmp_path / "out" / "config.json").write_text("{}")
+    report = mxferry.verify_manifest(tmp_path / "out", threads=1)
+    assert not report.intact and report.manifest == "SHA256SUMS"
+    assert [(file.name, file.problem) for file in report.damaged] == [("config.json", "differs")]
+    with pytest.raises(mxferry.Error, match="no manifest"):
+        mxferry.verify_manifest(model)

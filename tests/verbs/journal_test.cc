@@ -24,13 +24,16 @@ TEST(Journal, TellsTheNextRunWhatWasNoted) {
     Journal journal(folder.path(), {.rank = 1, .world = 4}, true);
     EXPECT_TRUE(journal.content().conversion.is_null());
     journal.begin(conversion);
-    journal.note_shard("a");
+    journal.note_side_files({"config.json", "../outside", "/absolute", ""});
+    journal.note_shard("a", "abcd");
     journal.note_shared("b");
-    journal.note_shard("c");
+    journal.note_shard("c", "");
   }
   Journal again(folder.path(), {.rank = 1, .world = 4}, false);
   EXPECT_EQ(again.content().conversion, conversion);
   EXPECT_EQ(again.content().shards, (std::set<std::string>{"a", "c"}));
+  EXPECT_EQ(again.content().digests, (Manifest{{"a", "abcd"}, {"c", ""}}));
+  EXPECT_EQ(again.content().side_files, std::set<std::string>{"config.json"});
   EXPECT_EQ(again.content().shared, std::set<std::string>{"b"});
   EXPECT_FALSE(again.content().done);
   again.note_done();
@@ -65,7 +68,7 @@ TEST(Journal, ThatIsCutCountsUpToTheCut) {
     Journal journal(folder.path(), {}, false);
     path = journal.path();
     journal.begin({{"a", 1}});
-    for (const char* name : {"one", "two", "three"}) journal.note_shard(name);
+    for (const char* name : {"one", "two", "three"}) journal.note_shard(name, "");
     journal.note_done();
   }
   const std::string text = content_of(path);
@@ -78,7 +81,7 @@ TEST(Journal, ThatIsCutCountsUpToTheCut) {
     EXPECT_EQ(journal.content().done, lines == 5);
     // And what is noted next is a line of its own.
     if (lines < 1) journal.begin({{"a", 2}});
-    journal.note_shard("four");
+    journal.note_shard("four", "");
     EXPECT_TRUE(find_journals(folder.path())[0].content.shards.contains("four")) << length;
   }
 }

@@ -1,4 +1,4 @@
-#include "base/sha256.h"
+#include "base/hash.h"
 
 #include <gtest/gtest.h>
 
@@ -10,9 +10,7 @@ namespace mxferry {
 namespace {
 
 std::string digest_of(const std::string& text) {
-  Sha256 hash;
-  hash.add(std::as_bytes(std::span(text)));
-  return hash.digest();
+  return sha256_of(std::as_bytes(std::span(text)));
 }
 
 // The examples of FIPS 180-2.
@@ -32,6 +30,23 @@ TEST(Sha256, DoesNotDependOnThePieces) {
   }
   EXPECT_EQ(hash.digest(), "cdc76e5c9914fb9281a1c7e284d73e67f1809a48a497200e046d39ccc7112cd0");
   EXPECT_EQ(hash.digest(), digest_of(""));
+}
+
+// What `git hash-object` says.
+TEST(GitBlobHash, IsThatOfGit) {
+  const std::string text = "test content\n";
+  GitBlobHash hash(text.size());
+  hash.add(std::as_bytes(std::span(text)));
+  EXPECT_EQ(hash.digest(), "d670460b4b4aece5915caf5c68d12f560a9fe3e4");
+  EXPECT_EQ(GitBlobHash(0).digest(), "e69de29bb2d1d6434b8b29ae775ad8c2e48c5391");
+}
+
+TEST(IsHexadecimal, TakesLowerCaseOfTheLength) {
+  EXPECT_TRUE(is_hexadecimal("0123456789abcdef", 16));
+  EXPECT_FALSE(is_hexadecimal("0123456789abcdef", 15));
+  EXPECT_FALSE(is_hexadecimal("0123456789ABCDEF", 16));
+  EXPECT_FALSE(is_hexadecimal("g", 1));
+  EXPECT_FALSE(is_hexadecimal(std::string(1, '\0'), 1));
 }
 
 }  // namespace

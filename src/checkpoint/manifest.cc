@@ -1,0 +1,97 @@
+#include "checkpoint/manifest.h"
+
+#include <algorithm>
+#include <optional>
+#include <utility>
+
+#include "base/hash.h"
+#include "checkpoint/file_name.h"
+#include "mxferry/error.h"
+
+namespace mxferry {
+namespace {
+
+std::string escaped(std::string_view name) {
+  std::string text;
+  for (const char c : name) {
+    if (c == '\\') {
+      text += "\\\\";
+    } else if (c == '\n') {
+      text += "\\n";
+    } else {
+      text += c;
+    }
+  }
+  return text;
+}
+
+std::optional<std::string> unescaped(std::string_view text) {
+  std::string name;
+  for (std::size_t i = 0; i < text.size(); ++i) {
+    if (text[i] != '\\') {
+      name += text[i];
+      continue;
+    }
+    if (++i == text.size() || (text[i] != '\\' && text[i] != 'n')) return std::nullopt;
+    name += text[i] == 'n' ? '\n' : '\\';
+  }
+  return name;
+}
+
+// Name and digest of a line; nullopt where it is none.
+std::optional<std::pair<std::string, std::string>> parse_line(std::string_view line) {
+  const bool is_escaped = line.starts_with('\\');
+  if (is_escaped) line.remove_prefix(1);
+  constexpr std::size_t kMark = 2;
+  if (line.size() <= kSha256Digits + kMark) return std::nullopt;
+  const std::string_view digest = line.substr(0, kSha256Digits);
+  const std::string_view mark = line.substr(kSha256Digits, kMark);
+  if (!is_hexadecimal(digest, kSha256Digits) || (mark != "  " && mark != " *")) {
+    return std::nullopt;
+  }
+  const std::string_view text = line.substr(kSha256Digits + kMark);
+  std::optional<std::string> name = is_escaped ? unescaped(text) : std::string(text);
+  if (!name || !stays_below(*name)) return std::nullopt;
+  return std::pair(std::move(*name), std::string(digest));
+}
+
+}  // namespace
+
+std::string serialize_manifest(const Manifest& manifest) {
+  std::string text;
+  for (const auto& [name, digest] : manifest) {
+    const std::string shown = escaped(name);
+    text += (shown == name ? "" : "\\") + digest + "  " + shown + "\n";
+  }
+  return text;
+}
+
+Manifest parse_manifest(std::string_view text, const std::filesystem::path& file) {
+  const auto refuse = [&](std::size_t number, const char* expected, std::string found) {
+    throw Error(ErrorCode::invalid_manifest,
+                {.problem = "line " + std::to_string(number) + " of the manifest is not one",
+                 .file = file,
+                 .expected = expected,
+                 .found = std::move(found)});
+  };
+  Manifest manifest;
+  for (std::size_t number = 1; !text.empty(); ++number) {
+    const std::size_t end = std::min(text.find('\n'), text.size());
+    const std::string_view line = text.substr(0, end);
+    text.remove_prefix(std::min(end + 1, text.size()));
+    if (line.empty() || line.starts_with('#')) continue;
+    auto entry = parse_line(line);
+    if (!entry) {
+      constexpr std::size_t kShown = 100;
+      refuse(number, "64 digits of SHA-256, two blanks and the name of a file in the folder",
+             "'" + std::string(line.substr(0, kShown)) + "'");
+    }
+    const auto [known, is_new] = manifest.insert(*entry);
+    if (!is_new && known->second != entry->second) {
+      refuse(number, "one digest a file", "two of '" + entry->first + "'");
+    }
+  }
+  return manifest;
+}
+
+}  // namespace mxferry
