@@ -265,7 +265,51 @@ STREAMS = kernels(
     ]
 )
 
+SHARDING = {
+    "usual": b'{"a": {"saved_offsets": [4, 0]}, "b": {"saved_offsets": []}}',
+    "later_fields": b'{"a":{"x":[[8],{"y":-1.5}],"saved_offsets":[0,0]},"b":{"saved_offsets":[]}}',
+    "at_the_end": b'{"a":{"saved_offsets":[9223372036854775805,0]},"b":{"saved_offsets":[]}}',
+    "beyond_the_end": b'{"a":{"saved_offsets":[9223372036854775806,0]},"b":{"saved_offsets":[]}}',
+    "negative": b'{"a":{"saved_offsets":[-1,0]},"b":{"saved_offsets":[]}}',
+    "other_dimensions": b'{"a":{"saved_offsets":[1]},"b":{"saved_offsets":[]}}',
+    "lacks_one": b'{"a":{"saved_offsets":[1,1]}}',
+    "one_more": b'{"a":{"saved_offsets":[1,1]},"b":{"saved_offsets":[]},"c":{"saved_offsets":[]}}',
+    "twice": b'{"a":{"saved_offsets":[0,0]},"a":{"saved_offsets":[0,0]}}',
+    "nesting": b'{"a":{"x":' + b"[" * 140,
+    "list": b"[]",
+    "none": b"{}",
+}
+
+# Dimensions, files, and of each file by dimension where its chunk begins and how long it is.
+CHUNKS = kernels(
+    [
+        [1, 1, 0, 3, 3, 2],
+        [2, 3, 0, 2, 0, 2, 0, 2, 2, 2, 2, 2, 0, 2, 2, 2, 2, 2],
+        [2, 1, 0, 2, 0, 2, 1, 2, 0, 2],
+        [2, 1, 0, 2, 0, 2, 3, 1, 0, 2],
+        [3, 0, 0, 4, 0, 4, 0, 4],
+        [1, 2, 0, 4, 4, 0, 4, 0],
+        [0, 0],
+        [0, 1],
+    ]
+)
+
+ZEROS = b"0" * 64
+MANIFESTS = {
+    "usual": ZEROS + b"  a\n" + b"f" * 64 + b" *original/b\n",
+    "escaped": b"\\" + ZEROS + b"  a\\nb\\\\c\n",
+    "escape_of_nothing": b"\\" + ZEROS + b"  a\\",
+    "comment": b"# made by hand\n\n" + ZEROS + b"  a",
+    "up": ZEROS + b"  ../a\n",
+    "absolute": ZEROS + b"  /a\n",
+    "nul": ZEROS + b"  a\0\n",
+    "short": ZEROS[1:] + b"  a\n",
+    "twice": ZEROS + b"  a\n" + b"1" * 64 + b"  a\n",
+    "none": b"",
+}
+
 SEEDS = {
+    "chunks": CHUNKS,
     "config": {k: bytes([i]) + v for i, (k, v) in enumerate(CONFIGS.items())},
     "decode": DECODES,
     "encode": ENCODES,
@@ -273,8 +317,10 @@ SEEDS = {
     "header": HEADERS,
     "hub_name": HUB_NAMES,
     "index": INDEXES,
+    "manifest": MANIFESTS,
     "plan": PLANS,
     "regex": PATTERNS,
+    "sharding": SHARDING,
     "size": {f"size_{i}": text.encode() for i, text in enumerate(SIZES)},
     "streamed": STREAMS,
     "text": TEXTS,

@@ -15,7 +15,7 @@ export build seconds
 printf '%s\n' "$@" | xargs -P "${JOBS:-1}" -I '{}' sh -c '
   mkdir -p "$build/corpus/{}"
   case {} in
-    config | file | header | index) dictionary=-dict=fuzz/json.dict ;;
+    config | file | header | index | sharding) dictionary=-dict=fuzz/json.dict ;;
     regex) dictionary=-dict=fuzz/regex.dict ;;
     *) dictionary= ;;
   esac

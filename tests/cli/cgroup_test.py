@@ -8,7 +8,7 @@ import tempfile
 import unittest
 from pathlib import Path
 
-from command import LIMIT, MXFERRY, CommandTest
+from command import IS_SANITIZED, LIMIT, MXFERRY, CommandTest
 
 PAGE = 4096
 PERIOD = 100_000  # microseconds
@@ -99,7 +99,7 @@ class Memory(CgroupTest):
 
     def setUp(self):
         super().setUp()
-        if b"__asan_init" in Path(MXFERRY).read_bytes():
+        if IS_SANITIZED:
             self.skipTest("a sanitizer needs memory of its own")
         # On a disk: what lies in a tmpfs is memory that the group is charged for.
         folder = tempfile.TemporaryDirectory(dir=Path(MXFERRY).parent)

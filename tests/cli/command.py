@@ -9,6 +9,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 MXFERRY = os.environ["MXFERRY"]
+# Whether the command was built with a sanitizer, which needs memory and time of its own.
+IS_SANITIZED = any(name in Path(MXFERRY).read_bytes() for name in (b"__asan_init", b"__tsan_init"))
 DONE, USAGE, SOURCE, SYSTEM, LIMIT, INTERRUPTED, TERMINATED = 0, 2, 3, 4, 5, 130, 143
 
 # The many layers of a sample that converts slowly enough to be caught in the middle when every

@@ -9,10 +9,9 @@ import resource
 import stat
 import unittest
 from html.parser import HTMLParser
-from pathlib import Path
 
 from checkpoints import INDEX, Tensor, read, replace_weights
-from command import DONE, MXFERRY, SOURCE, USAGE, CommandTest
+from command import DONE, IS_SANITIZED, SOURCE, USAGE, CommandTest
 
 DIFFERS = 1  # of verify
 MB = 1_000_000
@@ -23,7 +22,6 @@ SCALES = "model.layers.{}.mlp.experts.down_proj_scales"
 HOSTILE = "evil\x1b[2J\x1b]0;title\x07\u009b31m\u202e\r\n\x7f<script>'\"&"
 
 
-IS_SANITIZED = b"__asan_init" in Path(MXFERRY).read_bytes()
 # Tensors and entries of an index: a sanitizer takes ten times as long.
 MANY = 10_000 if IS_SANITIZED else 100_000
 
