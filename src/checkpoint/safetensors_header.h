@@ -16,7 +16,7 @@ inline constexpr std::uint64_t kLargestHeader = 100'000'000;
 
 // Limits of this reader, far above real files, that keep the memory for a hostile header below 64
 // MB and three times its size. Beyond them: Error(header_too_large).
-inline constexpr std::size_t kMostTensors = 200'000;
+inline constexpr std::size_t kMostTensors = 65'536;
 inline constexpr std::size_t kMostMetadataEntries = 100'000;
 inline constexpr std::size_t kLongestTensorName = 65'536;
 inline constexpr std::size_t kHighestRank = 32;

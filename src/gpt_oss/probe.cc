@@ -94,7 +94,7 @@ class Prober {
   std::map<std::pair<Severity, ErrorCode>, std::size_t> reported_;
 };
 
-// A stranger's checkpoint may have one for each of 200,000 tensors.
+// A stranger's checkpoint may have one for each of 65,536 tensors.
 void Prober::tell_the_rest() {
   for (const auto& [kind, count] : reported_) {
     if (count <= kMostOfAKind) continue;

@@ -24,6 +24,8 @@ HOSTILE = "evil\x1b[2J\x1b]0;title\x07\u009b31m\u202e\r\n\x7f<script>'\"&"
 
 # Tensors and entries of an index: a sanitizer takes ten times as long.
 MANY = 10_000 if IS_SANITIZED else 100_000
+# As many tensors as a header may have.
+MOST = 10_000 if IS_SANITIZED else 65_536
 
 
 class HostileTest(CommandTest):
@@ -44,7 +46,7 @@ class HostileTest(CommandTest):
         self.assertFalse((self.folder / "dst").exists())
 
         def bound_memory():
-            most = 64 * MB + 8 * size
+            most = 64 * MB + 3 * size
             if not IS_SANITIZED:  # a sanitizer reserves terabytes
                 resource.setrlimit(resource.RLIMIT_AS, (most, most))
 
@@ -66,7 +68,7 @@ class Attacks(HostileTest):
 
     def test_tensors_that_all_lie_in_one_place(self):
         entry = '"{}":{{"dtype":"F32","shape":[2,2],"data_offsets":[0,16]}}'
-        for count in (10, MANY):
+        for count in (10, MOST):
             header = "{" + ",".join(entry.format(i) for i in range(count)) + "}"
             self.write(header.encode(), 16)
             self.assert_refused("invalid_offset", len(header))
@@ -97,12 +99,31 @@ class Attacks(HostileTest):
         self.assert_refused("duplicate_key", 0)
 
     def test_a_valid_header_with_a_problem_in_every_tensor(self):
-        header = ",".join(f'"{SCALES.format(i)}":["U8",[1],[{i},{i + 1}]]' for i in range(MANY))
-        self.write(f"{{{header}}}".encode(), MANY)
+        header = ",".join(f'"{SCALES.format(i)}":["U8",[1],[{i},{i + 1}]]' for i in range(MOST))
+        self.write(f"{{{header}}}".encode(), MOST)
         self.assert_refused("invalid_config", len(header))
         shown = self.mxferry("inspect", "src", code=SOURCE)
         self.assertIn("more problems", shown.text)
         self.assertLess(len(shown.text), 50_000)
+
+    def test_a_valid_header_of_as_much_as_there_may_be(self):
+        ones = ",".join("1" * 32)
+        zeros = ",".join("0" * 32)
+        part = MOST // 2  # of what fits into one text
+        info = ",".join(f'"{i}":{{"saved_offsets":[{zeros}]}}' for i in range(part))
+        chunks = f'"__metadata__":{{"DCP_SHARDING_INFO":{json.dumps("{" + info + "}")}}},'
+        for what, count, metadata, name, shape in (
+            ("dimensions", MOST, "", "{}", ones),
+            ("names", MOST, "", "x" * 1400 + "{}", ""),
+            ("chunks", part, chunks, "{}", ones),
+        ):
+            with self.subTest(what):
+                tensors = ",".join(
+                    f'"{name.format(i)}":["U8",[{shape}],[{i},{i + 1}]]' for i in range(count)
+                )
+                header = f"{{{metadata}{tensors}}}"
+                self.write(header.encode(), count)
+                self.assert_refused("unknown_layout", len(header))
 
     def test_an_index_of_files_that_are_not_there(self):
         weights = {SCALES.format(i): f"model-{i}.safetensors" for i in range(MANY)}

@@ -351,7 +351,7 @@ TEST(Probe, KeepsOtherPrefixes) {
   EXPECT_EQ(parameter(description, sinks, 1).parameter.prefix, "language_model.model.layers.1.");
 }
 
-// 200,000 tensors had 200,000 problems, 36 MB of them.
+// As many tensors as a header may have would have as many problems, megabytes of them.
 TEST(Probe, ListsAHundredProblemsOfAKind) {
   Catalog catalog;
   for (int layer = 0; layer < 5000; ++layer) {
