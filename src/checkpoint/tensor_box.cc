@@ -54,7 +54,7 @@ std::vector<std::int64_t> borders(const TensorBox& within, const Boxes& boxes, s
     all.push_back(box->end[dim]);
   }
   std::ranges::sort(all);
-  all.erase(std::ranges::unique(all).begin(), all.end());
+  all.erase(std::unique(all.begin(), all.end()), all.end());
   return all;
 }
 

@@ -2,7 +2,6 @@
 
 #include <algorithm>
 #include <array>
-#include <ranges>
 
 #include "flow/sizes.h"
 
@@ -50,11 +49,25 @@ ChunkedTensor::Runs ChunkedTensor::runs_of(const StoredTensor& tensor, const Sto
 
 std::uint64_t ChunkedTensor::Runs::start(std::uint64_t run) const noexcept {
   std::uint64_t offset = first;
-  for (const Step& step : steps | std::views::reverse) {
-    offset += run % step.count * step.bytes;
-    run /= step.count;
+  for (auto step = steps.rbegin(); step != steps.rend(); ++step) {
+    offset += run % step->count * step->bytes;
+    run /= step->count;
   }
   return offset;
+}
+
+std::uint64_t ChunkedTensor::Runs::first_behind(std::uint64_t offset) const noexcept {
+  std::uint64_t low = 0;
+  std::uint64_t high = count;
+  while (low < high) {
+    const std::uint64_t middle = low + (high - low) / 2;
+    if (start(middle) + length <= offset) {
+      low = middle + 1;
+    } else {
+      high = middle;
+    }
+  }
+  return low;
 }
 
 void ChunkedTensor::read(const std::vector<File>& files, std::uint64_t offset,
@@ -69,9 +82,7 @@ void ChunkedTensor::read(const std::vector<File>& files, std::uint64_t offset,
 void ChunkedTensor::read_runs(const Runs& runs, const File& file, std::uint64_t offset,
                               std::span<std::byte> buffer) {
   const std::uint64_t end = offset + buffer.size();
-  std::uint64_t run = *std::ranges::partition_point(
-      std::views::iota(std::uint64_t{0}, runs.count),
-      [&](std::uint64_t i) { return runs.start(i) + runs.length <= offset; });
+  std::uint64_t run = runs.first_behind(offset);
   std::array<std::span<std::byte>, kPlaces> places;
   while (run < runs.count && runs.start(run) < end) {
     const std::uint64_t skipped = offset - std::min(offset, runs.start(run));

@@ -41,6 +41,8 @@ class ChunkedTensor {
     std::vector<Step> steps = {};  // outermost first
 
     std::uint64_t start(std::uint64_t run) const noexcept;
+    // The first run that ends behind the offset; count where none does.
+    std::uint64_t first_behind(std::uint64_t offset) const noexcept;
   };
 
   static Runs runs_of(const StoredTensor& tensor, const StoredChunk& chunk);
