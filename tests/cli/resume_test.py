@@ -18,9 +18,10 @@ class Killed(CommandTest):
     def test_killed_at_any_moment_and_resumed_it_is_the_same(self):
         sizes = ["--experts", "1", "--hidden", "32", "--intermediate", "64"]
         self.sample("src", "--layers", "25", *sizes)
-        arguments = ["convert", "src", "dst", "--to", "hf", *MANY_FILES, "--no-sync", "--quiet"]
+        options = ["--to", "hf", *MANY_FILES, "--checksum"]
+        arguments = ["convert", "src", "dst", *options, "--no-sync", "--quiet"]
         begun = time.monotonic()
-        self.convert("src", "clean", "--to", "hf", *MANY_FILES)
+        self.convert("src", "clean", *options)
         duration = time.monotonic() - begun
         clean = digests(self.folder / "clean")
         moment = random.Random(6)
