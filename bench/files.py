@@ -83,14 +83,16 @@ class Bench:
         )
         self.add(what, against, paired, bound, size_of(copied))
 
-    def against_default(self, what: str, source: Path, options: list[str], more: list[str]) -> None:
+    def against_default(
+        self, what: str, source: Path, options: list[str], more: list[str], bound, *, sync=False
+    ) -> None:
         """One row: a conversion with more options against one without."""
         read_all(source)
-        options = [*options, "--no-sync"]
+        options = options if sync else [*options, "--no-sync"]
         paired = run_paired(
             lambda: self.convert(source, *options, *more), lambda: self.convert(source, *options)
         )
-        self.add(what, "the default", paired, (2.0, 1.5), size_of(source))
+        self.add(what, "the default", paired, bound, size_of(source))
 
     def verify_against_cat(self, what: str, a: Path, b: Path) -> None:
         """One row: comparing two checkpoints against reading them."""
@@ -151,6 +153,14 @@ def measure_files(bench: Bench) -> None:
         "MXFP4 to BF16, several files, not synced", layer, to_nemo + shards, (0.55, 0.42)
     )
     bench.against_copy("MXFP4 to BF16, one file, synced", layer, to_nemo, (1.10, 1.0), sync=True)
+    bench.against_default(
+        "MXFP4 to BF16, --checksum, several files, synced",
+        layer,
+        to_nemo + shards,
+        ["--checksum"],
+        (1.10, 1.05),
+        sync=True,
+    )
     packed = ["--to", "original", "--dtype", "mxfp4"]
     bench.against_copy(
         "blocks moved as they are, one file, not synced", layer, packed, (0.60, 0.45)
@@ -172,10 +182,18 @@ def measure_files(bench: Bench) -> None:
         "BF16 to MXFP4, one file, not synced", trained, quantize, (0.55, 0.42), of_input=True
     )
     bench.against_default(
-        "BF16 to MXFP4, --quant-mode best", trained, quantize, ["--quant-mode", "best"]
+        "BF16 to MXFP4, --quant-mode best",
+        trained,
+        quantize,
+        ["--quant-mode", "best"],
+        (2.0, 1.5),
     )
     bench.against_default(
-        "BF16 to MXFP4, --reference", trained, quantize, ["--reference", str(layer)]
+        "BF16 to MXFP4, --reference",
+        trained,
+        quantize,
+        ["--reference", str(layer)],
+        (2.0, 1.5),
     )
     bench.convert(trained, *quantize, "--no-sync")
     bench.verify_against_cat("verify, BF16 and its MXFP4", trained, bench.work / "converted")

@@ -66,8 +66,9 @@ void sharding(Input input) {
   const std::vector<TensorInfo> tensors = {{.name = "a", .dtype = DType::BF16, .shape = {2, 3}},
                                            {.name = "b", .dtype = DType::BF16, .shape = {}}};
   try {
-    const auto offsets =
-        read_chunk_offsets(header_of(tensors, {{kShardingInfoKey, text_of(input)}}), "shard");
+    SafetensorsHeader header = header_of(tensors, {});
+    header.metadata[kShardingInfoKey] = text_of(input);
+    const auto offsets = read_chunk_offsets(header, "shard");
     require(offsets && offsets->size() == 2, "every tensor has its offsets");
     const Shape& a = offsets->at("a");
     require(a.size() == 2 && offsets->at("b").empty(), "as many as it has dimensions");

@@ -169,7 +169,7 @@ FolderTensor Joiner::join(const std::string& name, std::vector<Chunk>& chunks) c
                  .tensor = name,
                  .found = std::string(mxferry::name(tensor.info.dtype))});
   }
-  // All of them are empty where the tensor is.
+  // All of them are empty.
   if (tensor.chunks.empty()) tensor.chunks.push_back(std::move(chunks[0].where));
   std::ranges::sort(tensor.chunks, {}, &FolderChunk::offsets);
   tensor.shard = tensor.chunks[0].shard;
@@ -178,11 +178,14 @@ FolderTensor Joiner::join(const std::string& name, std::vector<Chunk>& chunks) c
 }
 
 void Joiner::check_coverage(const FolderTensor& tensor) const {
+  if (std::ranges::find(tensor.info.shape, 0) != tensor.info.shape.end()) return;
   const std::vector<FolderChunk>& chunks = tensor.chunks;
-  if (is_empty(chunks[0])) return;
   std::vector<TensorBox> boxes;
   boxes.reserve(chunks.size());
-  for (const FolderChunk& chunk : chunks) boxes.push_back(box_of(chunk));
+  for (const FolderChunk& chunk : chunks) {
+    // One alone, which tells how large the tensor is and holds nothing of it.
+    if (!is_empty(chunk)) boxes.push_back(box_of(chunk));
+  }
   if (const auto pair = find_overlap(boxes)) {
     const auto& [a, b] = *pair;
     throw Error(ErrorCode::overlapping_chunks,

@@ -110,6 +110,7 @@ class Check {
         report.damaged.push_back(std::move(*damage));
       }
     });
+    report_(total_);
     std::ranges::sort(report.damaged, {}, &DamagedFile::name);
     report.bytes_read = bytes_;
   }

@@ -137,6 +137,16 @@ TEST_F(DistributedFolder, AnEmptyChunkShowsALostEnd) {
   EXPECT_TRUE(fatal(ErrorCode::missing_chunk, "", "a", {"nothing of [2:3]"})(problem()));
 }
 
+// Of which nothing else is left.
+TEST_F(DistributedFolder, EmptyChunksAloneAreNoWholeTensor) {
+  write(2, {{"a", {3, 0}, {0, 2}}});
+  EXPECT_TRUE(
+      fatal(ErrorCode::missing_chunk, "", "a", {"all of [3, 2]", "there is no shard-00001-*"})(
+          problem()));
+  write(3, {{"a", {0, 2}, {2, 0}}});
+  EXPECT_TRUE(fatal(ErrorCode::missing_chunk, "", "a", {"nothing of [0:3, 0:2]"})(problem()));
+}
+
 TEST_F(DistributedFolder, WithFilesOfALargerWorldOverlaps) {
   write(1, {{"rows", {0, 0}, {3, 6}}});
   write(2, {{"rows", {3, 0}, {2, 6}}});

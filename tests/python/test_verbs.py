@@ -147,6 +147,7 @@ def test_a_manifest_tells_what_has_changed(model, tmp_path):
     report = mxferry.verify_manifest(tmp_path / "out", progress=lambda *bytes: calls.append(bytes))
     assert report.intact and report.damaged == () and report.unlisted == ()
     assert report.files == len(files(tmp_path / "out")) - 1
+    assert calls[-1] == (report.bytes_read, report.bytes_read)
     (tmp_path / "out" / "config.json").write_text("{}")
     report = mxferry.verify_manifest(tmp_path / "out", threads=1)
     assert not report.intact and report.manifest == "SHA256SUMS"
