@@ -216,8 +216,8 @@ void add_verify_command(CLI::App& app, Chosen& chosen) {
           ->type_name("FILE");
   CLI::Option* const manifest = command
                                     ->add_option("--manifest", arguments->manifest,
-                                                 "Compare DIR's files with its SHA256SUMS or, in\n"
-                                                 "the Hugging Face cache, with their hashes there")
+                                                 "Compare DIR's files with its SHA256SUMS or, of\n"
+                                                 "a download, with the hashes of the Hub")
                                     ->type_name("DIR")
                                     ->excludes(a)
                                     ->excludes(b)

@@ -29,8 +29,8 @@ struct DamagedFile {
 
 struct VerifyManifestReport {
   std::filesystem::path path;  // resolved
-  // Where the digests come from: SHA256SUMS in the folder or, of a snapshot in a Hugging Face
-  // cache, the names of the blobs that its files are links to.
+  // Where the digests come from, in words: SHA256SUMS, or what the Hugging Face cache or a download
+  // to a folder keeps.
   std::string manifest;
   std::size_t files = 0;  // that have a digest
   std::vector<DamagedFile> damaged;
@@ -42,8 +42,8 @@ struct VerifyManifestReport {
   bool intact() const noexcept { return damaged.empty(); }
 };
 
-// Reads every file that has a digest and compares. A blob's name is the SHA-256 of its bytes where
-// the Hub keeps it as a large file, else git's hash; source: huggingface_hub, "Manage the cache".
+// Reads every file that has a digest and compares: SHA-256, or git's hash of a small file of the
+// Hub.
 // Throws Error: not_a_checkpoint (no such folder, or no digests), invalid_manifest, io_error (of
 // the manifest itself), cancelled.
 VerifyManifestReport verify_manifest(const VerifyManifestOptions& options);

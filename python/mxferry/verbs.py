@@ -125,8 +125,7 @@ def verify_manifest(
 ) -> VerifyManifestReport:
     """Compares a folder's files with its SHA256SUMS, as `mxferry verify --manifest` does.
 
-    In the Hugging Face cache, with the hashes that its blobs are named by. Raises Error; damage is
-    none.
+    Those of a download from the Hub with the hashes that it keeps. Raises Error; damage is none.
     """
     return _core.verify_manifest(progress, **_options(locals(), source=os.fspath(source)))
 

@@ -8,8 +8,8 @@
 namespace mxferry {
 
 // The threads that this process may use at once, at least 1: its CPU affinity, or the quota of its
-// control groups where that is less. Where `processes` such as this share the machine, its part of
-// that, unless each is bound to processors of its own.
+// control groups at the first call where that is less. Where `processes` such as this share the
+// machine, its part of that, unless each is bound to processors of its own.
 int available_threads(int processes = 1);
 
 // The part of it that is arithmetic: a quota of 1.5 CPUs keeps two threads busy.

@@ -14,7 +14,7 @@
 #include "base/parallel.h"
 #include "base/read_pieces.h"
 #include "checkpoint/folder.h"
-#include "checkpoint/hub_cache.h"
+#include "checkpoint/known_digests.h"
 #include "checkpoint/manifest.h"
 #include "flow/progress.h"
 #include "mxferry/error.h"
@@ -24,61 +24,7 @@ namespace {
 
 namespace fs = std::filesystem;
 
-// Digests by file name: of 64 digits SHA-256, of 40 git's.
-struct Digests {
-  std::string from;
-  Manifest by_name;
-};
-
-// The name of the blob that a file of a snapshot is a link to, if that is a digest.
-std::optional<std::string> blob_digest(const fs::path& file) {
-  std::error_code error;
-  const std::string blob = fs::read_symlink(file, error).filename().string();
-  if (error || (!is_hexadecimal(blob, kSha256Digits) && !is_hexadecimal(blob, kGitBlobDigits))) {
-    return std::nullopt;
-  }
-  return blob;
-}
-
-void add_blobs(const fs::path& snapshot, const std::string& below, int depth, Manifest& digests) {
-  constexpr int kDeepest = 8;
-  if (depth > kDeepest) return;
-  for (const std::string& entry : list_folder(snapshot / below)) {
-    const std::string name = below.empty() ? entry : below + "/" + entry;
-    if (const auto digest = blob_digest(snapshot / name)) {
-      digests[name] = *digest;
-    } else if (std::error_code error;
-               fs::is_directory(fs::symlink_status(snapshot / name, error))) {
-      add_blobs(snapshot, name, depth + 1, digests);
-    }
-  }
-}
-
-Digests find_digests(const fs::path& folder) {
-  std::error_code error;
-  if (hub_cache_entry(fs::canonical(folder, error))) {
-    Digests digests{.from = "the names of the Hugging Face cache's blobs", .by_name = {}};
-    add_blobs(folder, "", 0, digests.by_name);
-    if (!digests.by_name.empty()) return digests;
-  }
-  const fs::path file = folder / kManifestName;
-  if (!is_file(file)) {
-    throw Error(ErrorCode::not_a_checkpoint,
-                {.problem = "the folder has no manifest",
-                 .file = folder,
-                 .expected = kManifestName,
-                 .advice = "Convert with --checksum, or make one of files that you trust: "
-                           "sha256sum * > SHA256SUMS"});
-  }
-  Digests digests{.from = kManifestName,
-                  .by_name = parse_manifest(read_text_file(file, kLargestManifest), file)};
-  if (digests.by_name.empty()) {
-    throw Error(ErrorCode::invalid_manifest, {.problem = "the manifest is empty", .file = file});
-  }
-  return digests;
-}
-
-std::vector<std::string> find_unlisted(const fs::path& folder, const Digests& digests) {
+std::vector<std::string> find_unlisted(const fs::path& folder, const KnownDigests& digests) {
   std::vector<std::string> names;
   for (const std::string& name : list_folder(folder)) {
     if (name == kManifestName || digests.by_name.contains(name)) continue;
@@ -89,7 +35,7 @@ std::vector<std::string> find_unlisted(const fs::path& folder, const Digests& di
 
 class Check {
  public:
-  Check(const VerifyManifestOptions& options, const fs::path& folder, const Digests& digests)
+  Check(const VerifyManifestOptions& options, const fs::path& folder, const KnownDigests& digests)
       : options_(options),
         folder_(folder),
         files_(digests.by_name.begin(), digests.by_name.end()),
@@ -179,7 +125,7 @@ VerifyManifestReport verify_manifest(const VerifyManifestOptions& options) {
   }
   VerifyManifestReport report;
   report.path = resolve_source(options.source);
-  const Digests digests = find_digests(report.path);
+  const KnownDigests digests = find_known_digests(report.path);
   report.manifest = digests.from;
   report.files = digests.by_name.size();
   report.unlisted = find_unlisted(report.path, digests);

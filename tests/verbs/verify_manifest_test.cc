@@ -22,7 +22,6 @@ using testing::TempFolder;
 constexpr const char* kAbc = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad";
 constexpr const char* kNothing = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855";
 constexpr const char* kAbd = "a52d159f262b2c6ddb724a61840befc36eb30c88877a4030b65cbe86298449c9";
-constexpr const char* kGitAbc = "f2ba8f84ab5c1bce84a7b441cb1959cfc7093b7f";
 
 VerifyManifestReport check(const fs::path& folder, int threads = 2) {
   return verify_manifest({.source = folder, .threads = threads});
@@ -100,31 +99,20 @@ TEST_F(VerifyManifest, StopsOnRequest) {
                verify_manifest({.source = folder_.path(), .stop = stop.get_token()}));
 }
 
-// As huggingface_hub lays it out: large files under their SHA-256, others under git's hash.
-TEST_F(VerifyManifest, OfASnapshotIsTheNamesOfItsBlobs) {
-  const fs::path entry = folder_ / "models--openai--gpt-oss-20b";
-  const fs::path snapshot = entry / "snapshots/0123";
-  const auto link = [&](const std::string& name, const std::string& blob, const char* content) {
-    folder_.write("models--openai--gpt-oss-20b/blobs/" + blob, content);
-    fs::create_directories((snapshot / name).parent_path());
-    fs::path up = "../../blobs";
-    if (name.find('/') != std::string::npos) up = "../" / up;
-    fs::create_symlink(up / blob, snapshot / name);
-  };
-  link("large", kAbc, "abc");
-  link("original/small", kGitAbc, "abc");
-  folder_.write("models--openai--gpt-oss-20b/snapshots/0123/own", "x");
-  VerifyManifestReport report = check(snapshot);
-  EXPECT_TRUE(report.intact());
-  EXPECT_EQ(report.files, 2U);
-  EXPECT_THAT(report.unlisted, ElementsAre("own"));
-
-  link("bad", kAbd, "abc");
-  link("bad_too", "0123456789012345678901234567890123456789", "abc");
-  report = check(snapshot);
-  ASSERT_EQ(report.damaged.size(), 2U);
-  EXPECT_EQ(report.damaged[0].found, kAbc);
-  EXPECT_EQ(report.damaged[1].found, kGitAbc);
+// Small files of the Hub have git's hash.
+TEST_F(VerifyManifest, KnowsBothHashesOfTheHub) {
+  const std::string downloads = ".cache/huggingface/download/";
+  folder_.write(downloads + "a.metadata", std::string("commit\n") + kAbc + "\n1.0\n");
+  folder_.write(downloads + "b.metadata",
+                "commit\nf2ba8f84ab5c1bce84a7b441cb1959cfc7093b7f\n1.0\n");
+  folder_.write("a", "abc");
+  folder_.write("b", "abc");
+  EXPECT_TRUE(check(folder_.path()).intact());
+  folder_.write("b", "abd");
+  const VerifyManifestReport report = check(folder_.path());
+  ASSERT_EQ(report.damaged.size(), 1U);
+  EXPECT_EQ(report.damaged[0].name, "b");
+  EXPECT_EQ(report.damaged[0].problem, "differs");
 }
 
 }  // namespace
