@@ -89,6 +89,7 @@ void chunks(Input input) {
   const std::size_t dimensions = choices.below(4);
   const std::size_t files = 1 + choices.below(8);
   std::vector<Shard> shards;
+  shards.reserve(files);
   for (std::size_t i = 0; i < files; ++i) shards.push_back(shard_of(choices, i, dimensions));
   bool is_whole = true;
   const auto tensors = join_chunks(shards, false, [&](const Error& error, std::string_view) {

@@ -27,7 +27,9 @@ void for_each_name(const fs::path& folder, const std::string& below, int depth,
   constexpr int kDeepest = 8;
   if (depth > kDeepest) return;
   for (const std::string& entry : list_folder(folder / below)) {
-    const std::string name = below.empty() ? entry : below + "/" + entry;
+    std::string name = below;
+    if (!name.empty()) name += '/';
+    name += entry;
     std::error_code error;
     if (fs::is_directory(fs::symlink_status(folder / name, error))) {
       for_each_name(folder, name, depth + 1, act);

@@ -27,14 +27,19 @@ std::string escaped(std::string_view name) {
 
 std::optional<std::string> unescaped(std::string_view text) {
   std::string name;
-  for (std::size_t i = 0; i < text.size(); ++i) {
-    if (text[i] != '\\') {
-      name += text[i];
-      continue;
+  bool is_escaped = false;
+  for (const char c : text) {
+    if (is_escaped) {
+      if (c != '\\' && c != 'n') return std::nullopt;
+      name += c == 'n' ? '\n' : '\\';
+      is_escaped = false;
+    } else if (c == '\\') {
+      is_escaped = true;
+    } else {
+      name += c;
     }
-    if (++i == text.size() || (text[i] != '\\' && text[i] != 'n')) return std::nullopt;
-    name += text[i] == 'n' ? '\n' : '\\';
   }
+  if (is_escaped) return std::nullopt;
   return name;
 }
 
@@ -61,7 +66,11 @@ std::string serialize_manifest(const Manifest& manifest) {
   std::string text;
   for (const auto& [name, digest] : manifest) {
     const std::string shown = escaped(name);
-    text += (shown == name ? "" : "\\") + digest + "  " + shown + "\n";
+    if (shown != name) text += '\\';
+    text += digest;
+    text += "  ";
+    text += shown;
+    text += '\n';
   }
   return text;
 }

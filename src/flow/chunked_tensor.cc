@@ -49,9 +49,10 @@ ChunkedTensor::Runs ChunkedTensor::runs_of(const StoredTensor& tensor, const Sto
 
 std::uint64_t ChunkedTensor::Runs::start(std::uint64_t run) const noexcept {
   std::uint64_t offset = first;
-  for (auto step = steps.rbegin(); step != steps.rend(); ++step) {
-    offset += run % step->count * step->bytes;
-    run /= step->count;
+  for (std::size_t i = steps.size(); i > 0; --i) {
+    const Step& step = steps[i - 1];
+    offset += run % step.count * step.bytes;
+    run /= step.count;
   }
   return offset;
 }

@@ -115,6 +115,7 @@ std::vector<ShardShare> shard_shares(const std::vector<Recipe>& recipes,
     }
   }
   std::vector<ShardShare> result;
+  result.reserve(shard_count);
   for (const std::optional<ShardShare>& share : shares) {
     result.push_back(share.value_or(ShardShare::none));
   }

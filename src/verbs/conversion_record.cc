@@ -1,5 +1,7 @@
 #include "verbs/conversion_record.h"
 
+#include <fmt/format.h>
+
 #include <algorithm>
 #include <set>
 #include <span>
@@ -74,15 +76,15 @@ std::optional<std::string> explain_files(const std::string& of, const Json& begu
   const Json before = begun.value("files", Json::object());
   const Json now = wanted.value("files", Json::object());
   for (const auto& [name, facts] : now.items()) {
-    if (!before.contains(name)) return name + " of the " + of + " is new";
+    if (!before.contains(name)) return fmt::format("{} of the {} is new", name, of);
     for (const auto& [fact, value] : facts.items()) {
       if (before[name].value(fact, Json()) == value) continue;
-      return name + " of the " + of + " has changed (its " +
-             (fact == "modified" ? "time of modification" : fact) + ")";
+      return fmt::format("{} of the {} has changed (its {})", name, of,
+                         fact == "modified" ? "time of modification" : fact);
     }
   }
   for (const auto& [name, facts] : before.items()) {
-    if (!now.contains(name)) return name + " of the " + of + " is gone";
+    if (!now.contains(name)) return fmt::format("{} of the {} is gone", name, of);
   }
   if (begun != wanted) return "config.json of the " + of + " has changed";
   return std::nullopt;

@@ -31,8 +31,9 @@ std::optional<Part> parse_name(std::string_view name) {
   const std::size_t of = name.find(kOf);
   if (of == std::string_view::npos || !name.starts_with('-')) return std::nullopt;
   const auto parse = [](std::string_view text, int& number) {
-    const char* const end = text.data() + text.size();
-    const auto [stopped, error] = std::from_chars(text.data(), end, number);
+    const char* const begin = text.data();
+    const char* const end = begin + text.size();
+    const auto [stopped, error] = std::from_chars(begin, end, number);
     return error == std::errc() && stopped == end;
   };
   if (!parse(name.substr(1, of - 1), part.rank) || !parse(name.substr(of + kOf.size()), part.world))

@@ -128,7 +128,7 @@ class Memory(CgroupTest):
 
     def test_is_kept_at_any_number_of_threads(self):
         self.sample("src", *self.SIZES)
-        convert = ("convert", "src", "dst", "--to", "nemo", "--force")
+        convert = ("convert", "src", "dst", "--to", "nemo", "--force", "--checksum")
         back = ("convert", "dst", "back", "--to", "hf", "--dtype", "mxfp4", "--force")
         for threads in (1, 2, 4, 8, 16):
             for command in (convert, back):
