@@ -7,6 +7,7 @@
 
 #include "base/file.h"
 #include "base/hash.h"
+#include "checkpoint/folder.h"
 #include "checkpoint/hub_cache.h"
 #include "mxferry/error.h"
 
@@ -52,7 +53,8 @@ Manifest blobs_of(const fs::path& snapshot) {
 // The second line of what the download of a file noted, if that is a digest.
 std::optional<std::string> noted_digest(const fs::path& metadata) {
   constexpr std::uint64_t kLongest = 4096;
-  if (!is_file(metadata)) return std::nullopt;
+  std::error_code error;
+  if (!fs::is_regular_file(fs::symlink_status(metadata, error))) return std::nullopt;
   const std::string text = read_text_file(metadata, kLongest);
   const std::size_t begin = text.find('\n');
   if (begin == std::string::npos) return std::nullopt;
@@ -60,10 +62,18 @@ std::optional<std::string> noted_digest(const fs::path& metadata) {
   return is_digest(line) ? std::optional(std::move(line)) : std::nullopt;
 }
 
+// The path, which is there; Error(not_a_checkpoint) where links lead out of the folder.
+fs::path inside(const fs::path& folder, const char* name) {
+  std::error_code error;
+  const fs::path path = folder / name;
+  if (link_stays_inside(folder, fs::canonical(path, error))) return path;
+  throw Error(ErrorCode::not_a_checkpoint, {.problem = "a link leaves the folder", .file = path});
+}
+
 Manifest downloads_of(const fs::path& folder) {
   Manifest digests;
-  const fs::path downloads = folder / kDownloads;
-  if (!is_folder(downloads)) return digests;
+  if (!is_folder(folder / kDownloads)) return digests;
+  const fs::path downloads = inside(folder, kDownloads);
   for_each_name(downloads, "", 0, [&](const std::string& name) {
     constexpr std::string_view kEnding = ".metadata";
     if (!name.ends_with(kEnding)) return;
@@ -74,7 +84,8 @@ Manifest downloads_of(const fs::path& folder) {
   return digests;
 }
 
-Manifest manifest_of(const fs::path& file) {
+Manifest manifest_of(const fs::path& folder) {
+  const fs::path file = inside(folder, kManifestName);
   Manifest digests = parse_manifest(read_text_file(file, kLargestManifest), file);
   if (digests.empty()) {
     throw Error(ErrorCode::invalid_manifest, {.problem = "the manifest is empty", .file = file});
@@ -90,7 +101,7 @@ KnownDigests find_known_digests(const fs::path& folder) {
     Manifest blobs = blobs_of(folder);
     if (!blobs.empty()) return {"the hashes that the Hugging Face cache keeps", std::move(blobs)};
   }
-  if (is_file(folder / kManifestName)) return {kManifestName, manifest_of(folder / kManifestName)};
+  if (is_file(folder / kManifestName)) return {kManifestName, manifest_of(folder)};
   Manifest downloads = downloads_of(folder);
   if (!downloads.empty()) {
     return {std::string("the hashes that the download noted in ") + kDownloads,

@@ -55,5 +55,26 @@ TEST(KnownDigests, OfADownloadAreWhatItNoted) {
   EXPECT_NE(found.from.find("download"), std::string::npos);
 }
 
+TEST(KnownDigests, AreNotReadOutsideTheFolder) {
+  const TempFolder elsewhere;
+  const std::string noted = "commit\n" + kSha256 + "\n1.0\n";
+  elsewhere.write("SHA256SUMS", kSha256 + "  a\n");
+  elsewhere.write("download/a.metadata", noted);
+  const auto refuse = [&](const std::string& name, const fs::path& target) {
+    const TempFolder folder;
+    folder.write(".cache/huggingface/x", "");
+    fs::create_symlink(target, folder / name);
+    EXPECT_ERROR(ErrorCode::not_a_checkpoint, find_known_digests(folder.path())) << name;
+  };
+  refuse("SHA256SUMS", elsewhere / "SHA256SUMS");
+  refuse(".cache/huggingface/download", elsewhere / "download");
+  const TempFolder folder;
+  const std::string downloads = ".cache/huggingface/download/";
+  folder.write(downloads + "own.metadata", noted);
+  fs::create_symlink(elsewhere / "download", folder / (downloads + "below"));
+  fs::create_symlink(elsewhere / "download/a.metadata", folder / (downloads + "a.metadata"));
+  EXPECT_EQ(find_known_digests(folder.path()).by_name, (Manifest{{"own", kSha256}}));
+}
+
 }  // namespace
 }  // namespace mxferry
