@@ -174,7 +174,7 @@ void print_summary(const ConvertReport& report, const ConvertOptions& options) {
   print_quantized(report, options);
   print_proof(report);
   if (options.checksum && report.finished) {
-    fmt::print("  checksums of every file are in SHA256SUMS\n");
+    fmt::print("  checksums of every file written are in SHA256SUMS\n");
   }
   print_excluded(plan);
   print_notes(plan);

@@ -4,6 +4,7 @@
 #include <memory>
 
 #include "commands.h"
+#include "long_run.h"
 #include "mxferry/convert.h"
 #include "mxferry/error.h"
 
@@ -15,10 +16,10 @@ constexpr const char* kExamples = R"(Examples:
       after `mxferry convert SRC out --rank N --world 8` for N = 0 to 7
 
 Exit codes: 0 done (or done before), 2 a part is still at work, 3 a part is not
-done or a file not whole, 4 a system call failed.)";
+done or a file not whole, 4 a system call failed, 128 + N stopped by signal N.)";
 
-int run(const std::filesystem::path& destination, const OutputOptions& output) {
-  const FinishReport report = finish_conversion(destination);
+void print_report(const FinishReport& report, const std::filesystem::path& destination,
+                  const OutputOptions& output) {
   if (output.json) {
     print_json(
         "finish",
@@ -32,7 +33,17 @@ int run(const std::filesystem::path& destination, const OutputOptions& output) {
                  human_bytes(report.bytes), report.parts);
     }
   }
-  return kDone;
+}
+
+int run(const std::filesystem::path& destination, const OutputOptions& output) {
+  FinishReport report;
+  const auto work = [&](const LongRun& long_run) {
+    report = finish_conversion(destination, long_run.stop);
+  };
+  return run_long("finish", output, work, [&] {
+    print_report(report, destination, output);
+    return kDone;
+  });
 }
 
 }  // namespace

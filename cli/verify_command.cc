@@ -5,6 +5,7 @@
 #include <filesystem>
 #include <fstream>
 #include <memory>
+#include <optional>
 #include <string>
 #include <system_error>
 #include <vector>
@@ -33,14 +34,15 @@ constexpr const char* kExamples = R"(Examples:
 
 Zeros of either sign are equal, and counted apart. SQNR is the signal's power by
 that of the error, in dB: 6 dB more is half the error.
-Exit codes: 0 the same parameters with the same values, 1 they differ, 2 usage,
+Exit codes: 0 the same parameters with the same values, or every file intact, 1
+they differ, or files are damaged, 2 usage,
 3 something wrong in A or B, 4 a system call failed, 5 not enough memory,
 128 + N stopped by signal N (130 for Ctrl-C).)";
 
 struct Arguments {
   VerifyOptions options;
   std::filesystem::path html;
-  std::string manifest;
+  std::optional<std::string> manifest;
 };
 
 Json parameter_json(const ComparedParameter& parameter) {
@@ -180,8 +182,8 @@ void write_page(const std::filesystem::path& path, const std::string& page) {
 
 int run(Arguments& arguments, const OutputOptions& output) {
   VerifyOptions& options = arguments.options;
-  if (!arguments.manifest.empty()) {
-    return run_verify_manifest({.source = arguments.manifest, .threads = options.threads}, output);
+  if (arguments.manifest) {
+    return run_verify_manifest({.source = *arguments.manifest, .threads = options.threads}, output);
   }
   VerifyReport report;
   const auto work = [&](const LongRun& long_run) {
@@ -230,6 +232,9 @@ void add_verify_command(CLI::App& app, Chosen& chosen) {
                   "How square expert weights of A lie, if unknown");
   add_name_option(*command, "--orientation-b", o.orientation_b, parse_axis_order, "out_in|in_out",
                   "The same of B");
+  for (const char* const option : {"--max-memory", "--orientation-a", "--orientation-b"}) {
+    manifest->excludes(command->get_option(option));
+  }
   add_output_options(*command, chosen);
   command->callback([&chosen, arguments, b, manifest] {
     if (b->empty() && manifest->empty()) throw CLI::RequiredError("A and B, or --manifest");

@@ -18,6 +18,8 @@ std::string escaped(std::string_view name) {
       text += "\\\\";
     } else if (c == '\n') {
       text += "\\n";
+    } else if (c == '\r') {
+      text += "\\r";
     } else {
       text += c;
     }
@@ -30,8 +32,8 @@ std::optional<std::string> unescaped(std::string_view text) {
   bool is_escaped = false;
   for (const char c : text) {
     if (is_escaped) {
-      if (c != '\\' && c != 'n') return std::nullopt;
-      name += c == 'n' ? '\n' : '\\';
+      if (c != '\\' && c != 'n' && c != 'r') return std::nullopt;
+      name += c == 'n' ? '\n' : c == 'r' ? '\r' : '\\';
       is_escaped = false;
     } else if (c == '\\') {
       is_escaped = true;
@@ -49,15 +51,20 @@ std::optional<std::pair<std::string, std::string>> parse_line(std::string_view l
   if (is_escaped) line.remove_prefix(1);
   constexpr std::size_t kMark = 2;
   if (line.size() <= kSha256Digits + kMark) return std::nullopt;
-  const std::string_view digest = line.substr(0, kSha256Digits);
+  std::string digest(line.substr(0, kSha256Digits));
+  for (char& digit : digest) {
+    if (digit >= 'A' && digit <= 'F') digit = static_cast<char>(digit - 'A' + 'a');
+  }
   const std::string_view mark = line.substr(kSha256Digits, kMark);
   if (!is_hexadecimal(digest, kSha256Digits) || (mark != "  " && mark != " *")) {
     return std::nullopt;
   }
-  const std::string_view text = line.substr(kSha256Digits + kMark);
+  std::string_view text = line.substr(kSha256Digits + kMark);
+  // `find . -type f` names them so.
+  while (text.starts_with("./")) text.remove_prefix(2);
   std::optional<std::string> name = is_escaped ? unescaped(text) : std::string(text);
   if (!name || !stays_below(*name)) return std::nullopt;
-  return std::pair(std::move(*name), std::string(digest));
+  return std::pair(std::move(*name), std::move(digest));
 }
 
 }  // namespace
@@ -86,7 +93,9 @@ Manifest parse_manifest(std::string_view text, const std::filesystem::path& file
   Manifest manifest;
   for (std::size_t number = 1; !text.empty(); ++number) {
     const std::size_t end = std::min(text.find('\n'), text.size());
-    const std::string_view line = text.substr(0, end);
+    std::string_view line = text.substr(0, end);
+    // Of a line end as Windows has it: in names it is escaped.
+    if (line.ends_with('\r')) line.remove_suffix(1);
     text.remove_prefix(std::min(end + 1, text.size()));
     if (line.empty() || line.starts_with('#')) continue;
     auto entry = parse_line(line);

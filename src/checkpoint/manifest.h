@@ -17,10 +17,12 @@ inline constexpr const char* kManifestName = "SHA256SUMS";
 inline constexpr std::uint64_t kLargestManifest = std::uint64_t{16} << 20;
 
 // A line a file, as sha256sum(1) writes and checks them: the digest, two blanks and the name; where
-// a line begins with a backslash, "\\" and "\n" in the name stand for a backslash and a line end.
+// a line begins with a backslash, "\\", "\n" and "\r" in the name stand for a backslash and the
+// two halves of a line end.
 std::string serialize_manifest(const Manifest& manifest);
 
-// Takes what sha256sum(1) takes: a blank and a star before the name, lines with # in front.
+// Takes what sha256sum(1) writes, but for --tag: also a blank and a star before the name, "./" in
+// front of it, capitals, CR LF at the ends of lines, lines with # in front.
 // Throws Error(invalid_manifest) with the line for everything else, for names that lead out of the
 // folder and for a name with two digests. `file` is for the error.
 Manifest parse_manifest(std::string_view text, const std::filesystem::path& file);

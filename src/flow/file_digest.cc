@@ -36,7 +36,7 @@ void FileDigest::note_written(const File& file, std::uint64_t offset, std::uint6
   if (!completed) return;
   const std::unique_lock lock(hashing_, std::try_to_lock);
   if (!lock) return;
-  std::size_t complete = hashed_;
+  std::size_t complete = hashed_ / kWindowBytes;
   const std::size_t most = std::min(complete + kMostWindows, missing_.size());
   while (complete < most && missing_[complete] == 0) ++complete;
   hash_windows(file, complete, {});
@@ -49,10 +49,11 @@ std::string FileDigest::finish(const File& file, const std::stop_token& stop) {
 }
 
 void FileDigest::hash_windows(const File& file, std::size_t end, const std::stop_token& stop) {
-  if (end == hashed_) return;
-  read_pieces(file, hashed_ * kWindowBytes, window_end(end - 1), stop,
-              [&](std::span<const std::byte> piece) { hash_.add(piece); });
-  hashed_ = end;
+  if (end == 0) return;
+  read_pieces(file, hashed_, window_end(end - 1), stop, [&](std::span<const std::byte> piece) {
+    hash_.add(piece);
+    hashed_ += piece.size();
+  });
 }
 
 }  // namespace mxferry

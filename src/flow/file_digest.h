@@ -35,7 +35,7 @@ class FileDigest {
   std::uint64_t size_;
   std::vector<std::atomic<std::uint32_t>> missing_;  // bytes, by window
   std::mutex hashing_;                               // guards what follows
-  std::size_t hashed_ = 0;                           // windows
+  std::uint64_t hashed_ = 0;                         // bytes
   Sha256 hash_;
 };
 

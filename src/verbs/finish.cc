@@ -121,13 +121,17 @@ ShardIndex name_files(const fs::path& folder, const std::vector<RecordedFile>& f
 }
 
 // What the manifest lists but for the index; digests are empty where nobody knows them.
-Manifest noted_digests(const std::vector<FoundJournal>& journals, const nlohmann::json& conversion,
+Manifest noted_digests(const Parts& parts, const std::vector<FoundJournal>& journals,
                        const std::vector<std::string>& shards) {
   Manifest digests;
   for (const std::string& name : shards) digests[name] = "";
+  for (const auto& [rank, journal] : parts.journals) {
+    for (const std::string& name : journal->content.side_files) digests[name] = "";
+  }
+  // An earlier run with another number of parts may have written some.
+  const nlohmann::json& conversion = parts.journals.begin()->second->content.conversion;
   for (const FoundJournal& journal : journals) {
     if (journal.content.conversion != conversion) continue;
-    for (const std::string& name : journal.content.side_files) digests[name] = "";
     for (const auto& [name, digest] : journal.content.digests) {
       const auto shard = digests.find(name);
       if (shard != digests.end() && is_hexadecimal(digest, kSha256Digits)) shard->second = digest;
@@ -155,9 +159,11 @@ FinishReport finish_parts(const fs::path& folder, const std::vector<FoundJournal
   }
   const std::string index_text = has_index(names) ? serialize_shard_index(index) : std::string();
   if (has_manifest(conversion)) {
-    Manifest digests = noted_digests(journals, conversion, names);
+    Manifest digests = noted_digests(parts, journals, names);
     if (has_index(names)) digests[kIndexName] = sha256_of(std::as_bytes(std::span(index_text)));
     write_manifest(folder, std::move(digests), sync, stop);
+  } else {
+    remove_if_there(folder / kManifestName);  // of what was there before
   }
   if (has_index(names)) write_text_file(folder / kIndexName, index_text, sync);
   remove_other_weights(folder, names);

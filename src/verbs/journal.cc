@@ -43,13 +43,40 @@ std::optional<Part> parse_name(std::string_view name) {
   return part;
 }
 
-// A journal is a file like any other, which anybody may have written.
-void take_names(const Json& names, std::set<std::string>& taken) {
-  for (const Json& name : names) {
-    if (!name.is_string()) continue;
-    const auto& text = name.get_ref<const std::string&>();
-    if (stays_below(text)) taken.insert(text);
+// Names of files are bytes, and JSON is UTF-8: byte 0xE9 is written as U+00E9.
+std::string to_json_text(std::string_view name) {
+  std::string text;
+  for (const char c : name) {
+    const auto byte = static_cast<unsigned char>(c);
+    if (byte < 0x80) {
+      text += c;
+    } else {
+      text += static_cast<char>(0xC0 | byte >> 6);
+      text += static_cast<char>(0x80 | (byte & 0x3F));
+    }
   }
+  return text;
+}
+
+std::string from_json_text(std::string_view text) {
+  std::string name;
+  for (std::size_t i = 0; i < text.size(); ++i) {
+    const auto byte = static_cast<unsigned char>(text[i]);
+    const bool is_pair = (byte & 0xFC) == 0xC0 && i + 1 < text.size();
+    name += is_pair ? static_cast<char>(byte << 6 | (text[++i] & 0x3F)) : text[i];
+  }
+  return name;
+}
+
+// A journal is a file like any other, which anybody may have written.
+std::set<std::string> names_of(const Json& names) {
+  std::set<std::string> taken;
+  for (const Json& text : names) {
+    if (!text.is_string()) continue;
+    std::string name = from_json_text(text.get_ref<const std::string&>());
+    if (stays_below(name)) taken.insert(std::move(name));
+  }
+  return taken;
 }
 
 void take_line(std::string_view line, JournalContent& content) {
@@ -64,7 +91,7 @@ void take_line(std::string_view line, JournalContent& content) {
     content.shards.insert(name);
     content.digests[name] = text("sha256");
   }
-  if (json.contains("side_files")) take_names(json["side_files"], content.side_files);
+  if (json.contains("side_files")) content.side_files = names_of(json["side_files"]);
   if (const std::string name = text("shared"); !name.empty()) content.shared.insert(name);
   if (json.contains("done")) {
     content.done = true;
@@ -132,7 +159,9 @@ void Journal::begin(const Json& conversion) {
 }
 
 void Journal::note_side_files(const std::vector<std::string>& names) {
-  add({{"side_files", names}});
+  Json texts = Json::array();
+  for (const std::string& name : names) texts.push_back(to_json_text(name));
+  add({{"side_files", texts}});
 }
 
 void Journal::note_shard(const std::string& name, const std::string& sha256) {

@@ -19,7 +19,7 @@ struct JournalContent {
   nlohmann::json conversion;         // make_record(); null where not even that was written
   std::set<std::string> shards;      // finished: they have their final names
   Manifest digests;                  // of the finished shards, as far as they are known
-  std::set<std::string> side_files;  // what else the manifest is to list
+  std::set<std::string> side_files;  // what else the manifest is to list, as last noted
   std::set<std::string> shared;      // this part's share of shards that others write too is written
   bool done = false;                 // and with it everything that is this part's
   bool synced = false;               // what is done is on the disk

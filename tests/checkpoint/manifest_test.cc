@@ -22,7 +22,7 @@ Manifest parse(const std::string& text) {
 
 TEST(Manifest, IsALineAFile) {
   EXPECT_EQ(serialize_manifest({{"b", kB}, {"a a", kA}}), kA + "  a a\n" + kB + "  b\n");
-  EXPECT_EQ(serialize_manifest({{"a\nb\\c", kA}}), "\\" + kA + "  a\\nb\\\\c\n");
+  EXPECT_EQ(serialize_manifest({{"a\nb\\c\r", kA}}), "\\" + kA + "  a\\nb\\\\c\\r\n");
 }
 
 TEST(Manifest, IsTakenAsSha256sumWritesIt) {
@@ -31,15 +31,16 @@ TEST(Manifest, IsTakenAsSha256sumWritesIt) {
             (Manifest{{"a", kA}, {"original/b", kB}}));
   EXPECT_EQ(parse("\\" + kA + "  a\\nb\\\\c\n"), (Manifest{{"a\nb\\c", kA}}));
   EXPECT_EQ(parse(kA + "  a\n" + kA + "  a\n"), (Manifest{{"a", kA}}));
+  EXPECT_EQ(parse(std::string(64, 'A') + "  ./a\r\n" + kB + " *././b/c\r\n"),
+            (Manifest{{"a", kA}, {"b/c", kB}}));
 }
 
 TEST(Manifest, IsRefusedWithTheLine) {
   const std::string good = kA + "  a\n";
   for (const std::string& line :
-       {std::string("x"), kA, kA + "  ", kA + " a", kA + "a  b", kA.substr(1) + "  b",
-        std::string(64, 'A') + "  b", std::string(64, 'g') + "  b", kA + "  ../b", kA + "  /b",
-        kA + "  b/", "\\" + kA + "  b\\", "\\" + kA + "  b\\t", kB + "  a",
-        kA + "  b" + std::string(1, '\0')}) {
+       {std::string("x"), kA, kA + "  ", kA + " a", kA + "a  b", kA.substr(1) + "  b", kA + "  ./",
+        std::string(64, 'g') + "  b", kA + "  ../b", kA + "  /b", kA + "  b/", "\\" + kA + "  b\\",
+        "\\" + kA + "  b\\t", kB + "  a", kA + "  b" + std::string(1, '\0')}) {
     const std::optional<Error> error = testing::error_of([&] { parse(good + line); });
     ASSERT_TRUE(error) << line;
     EXPECT_EQ(error->code(), ErrorCode::invalid_manifest);

@@ -3,6 +3,7 @@
 import os
 import subprocess
 import unittest
+from pathlib import Path
 
 from checkpoints import digests, names
 from command import MANY_FILES, SOURCE, USAGE, CommandTest
@@ -17,14 +18,16 @@ class Manifest(CommandTest):
         self.sample("src")
 
     def test_sha256sum_finds_every_file_as_it_is(self):
-        odd = "odd \\ name\nof two lines"
+        odd = "odd \\ name\r\nof two lines"
         (self.folder / "src" / odd).write_text("carried along")
+        Path(os.fsdecode(os.fsencode(self.folder) + b"/src/no \xff UTF-8")).write_text("too")
         self.convert("src", "dst", "--to", "hf", "--checksum", "--max-shard-size", "100KB")
         checked = subprocess.run(
             ["sha256sum", "--check", "--strict", MANIFEST],
             cwd=self.folder / "dst",
             capture_output=True,
             text=True,
+            errors="surrogateescape",
             check=True,
         )
         found = names(self.folder / "dst") - {MANIFEST}
@@ -68,6 +71,24 @@ class Manifest(CommandTest):
         self.convert("src", "dst", *options, "--resume")
         self.assertEqual(digests(self.folder / "dst"), digests(self.folder / "alone"))
 
+    def test_a_file_that_has_gone_since_is_not_waited_for(self):
+        options = ["--to", "hf", "--checksum", "--max-shard-size", "100KB"]
+        self.convert("src", "dst", *options, "--rank", "0", "--world", "2")
+        for folder in ("src", "dst"):
+            (self.folder / folder / "README.md").unlink()
+        for rank in ("0", "1"):
+            self.convert("src", "dst", *options, "--rank", rank, "--world", "2", "--resume")
+        self.mxferry("finish", "dst")
+        self.assertIn("intact", self.mxferry("verify", "--manifest", "dst").stdout)
+
+    def test_a_manifest_of_what_was_there_goes_at_the_latest_in_the_end(self):
+        options = ["--to", "hf", "--max-shard-size", "100KB"]
+        for rank in ("0", "1"):
+            self.convert("src", "dst", *options, "--rank", rank, "--world", "2")
+            (self.folder / "dst" / MANIFEST).write_text("stale")
+        self.mxferry("finish", "dst")
+        self.assertNotIn(MANIFEST, names(self.folder / "dst"))
+
     def test_with_and_without_are_two_conversions(self):
         self.convert("src", "dst", "--to", "hf", "--rank", "0", "--world", "2")
         printed = self.convert("src", "dst", "--to", "hf", "--checksum", "--resume", code=USAGE)
@@ -105,7 +126,8 @@ class Manifest(CommandTest):
 
     def test_usage(self):
         self.assertIn("no manifest", self.mxferry("verify", "--manifest", "src", code=SOURCE).text)
-        for arguments in ([], ["src"], ["src", "src", "--manifest", "src"]):
+        memory = ["--manifest", "src", "--max-memory", "1GB"]
+        for arguments in ([], ["src"], ["src", "src", "--manifest", "src"], memory):
             self.mxferry("verify", *arguments, code=USAGE)
 
 

@@ -24,7 +24,9 @@ TEST(Journal, TellsTheNextRunWhatWasNoted) {
     Journal journal(folder.path(), {.rank = 1, .world = 4}, true);
     EXPECT_TRUE(journal.content().conversion.is_null());
     journal.begin(conversion);
-    journal.note_side_files({"config.json", "../outside", "/absolute", ""});
+    journal.note_side_files({"gone"});
+    journal.note_side_files(
+        {"config.json", "of \xFF\xC3\xA9 bytes", "../outside", "/absolute", ""});
     journal.note_shard("a", "abcd");
     journal.note_shared("b");
     journal.note_shard("c", "");
@@ -33,7 +35,8 @@ TEST(Journal, TellsTheNextRunWhatWasNoted) {
   EXPECT_EQ(again.content().conversion, conversion);
   EXPECT_EQ(again.content().shards, (std::set<std::string>{"a", "c"}));
   EXPECT_EQ(again.content().digests, (Manifest{{"a", "abcd"}, {"c", ""}}));
-  EXPECT_EQ(again.content().side_files, std::set<std::string>{"config.json"});
+  EXPECT_EQ(again.content().side_files,
+            (std::set<std::string>{"config.json", "of \xFF\xC3\xA9 bytes"}));
   EXPECT_EQ(again.content().shared, std::set<std::string>{"b"});
   EXPECT_FALSE(again.content().done);
   again.note_done();
