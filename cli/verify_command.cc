@@ -232,11 +232,13 @@ void add_verify_command(CLI::App& app, Chosen& chosen) {
                   "How square expert weights of A lie, if unknown");
   add_name_option(*command, "--orientation-b", o.orientation_b, parse_axis_order, "out_in|in_out",
                   "The same of B");
-  for (const char* const option : {"--max-memory", "--orientation-a", "--orientation-b"}) {
-    manifest->excludes(command->get_option(option));
-  }
   add_output_options(*command, chosen);
-  command->callback([&chosen, arguments, b, manifest] {
+  command->callback([&chosen, arguments, command, b, manifest] {
+    // By hand: the help would list them all in one line.
+    for (const char* const option : {"--max-memory", "--orientation-a", "--orientation-b"}) {
+      if (manifest->empty() || command->get_option(option)->empty()) continue;
+      throw CLI::ExcludesError(option, "--manifest");
+    }
     if (b->empty() && manifest->empty()) throw CLI::RequiredError("A and B, or --manifest");
     chosen.command = "verify";
     chosen.run = [&chosen, arguments] { return run(*arguments, chosen.output); };
