@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <array>
 #include <cmath>
 #include <cstdio>
@@ -111,6 +112,21 @@ std::string wrapped(const std::string& first, int indent, const std::string& tex
     fresh = false;
   }
   return out + "\n";
+}
+
+void print_names(const char* heading, const std::vector<std::string>& names) {
+  constexpr std::size_t kMost = 8;
+  if (names.empty()) return;
+  fmt::print("  {}\n", heading);
+  for (std::size_t i = 0; i < std::min(kMost, names.size()); ++i) {
+    fmt::print("    {}\n", shortened(printable(names[i])));
+  }
+  if (names.size() > kMost) fmt::print("    and {} more\n", names.size() - kMost);
+}
+
+void print_read(std::uint64_t bytes, double seconds) {
+  fmt::print("Read {} in {:.2f} s: {:.2f} GB/s.\n", human_bytes(bytes), seconds,
+             static_cast<double>(bytes) / std::max(seconds, 1e-9) / 1e9);
 }
 
 std::string describe(const Problem& problem) {

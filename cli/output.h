@@ -4,6 +4,7 @@
 #include <nlohmann/json.hpp>
 #include <optional>
 #include <string>
+#include <vector>
 
 #include "mxferry/difference.h"
 #include "mxferry/error.h"
@@ -57,6 +58,12 @@ std::string shortened(const std::string& text);
 // Text broken into lines of at most 80 columns, each behind `indent` blanks; the first behind
 // `first`.
 std::string wrapped(const std::string& first, int indent, const std::string& text);
+
+// A heading and the first few of the names, one a line; nothing where there are none.
+void print_names(const char* heading, const std::vector<std::string>& names);
+
+// "Read 2.1 GB in 0.31 s: 6.89 GB/s."
+void print_read(std::uint64_t bytes, double seconds);
 
 // "warning: file: tensor 'x': text", wrapped.
 std::string describe(const Problem& problem);

@@ -34,9 +34,9 @@ constexpr const char* kExamples = R"(Examples:
 
 Zeros of either sign are equal, and counted apart. SQNR is the signal's power by
 that of the error, in dB: 6 dB more is half the error.
-Exit codes: 0 the same parameters with the same values, or every file intact, 1
-they differ, or files are damaged, 2 usage,
-3 something wrong in A or B, 4 a system call failed, 5 not enough memory,
+Exit codes: 0 the same parameters with the same values, or every file intact,
+1 they differ, or files are damaged, 2 usage, 3 something wrong in A, B or DIR,
+4 a system call failed, 5 not enough memory,
 128 + N stopped by signal N (130 for Ctrl-C).)";
 
 struct Arguments {
@@ -97,16 +97,6 @@ void print_report_json(const VerifyReport& report) {
                         {"seconds", report.seconds}});
 }
 
-void print_names(const char* heading, const std::vector<std::string>& names) {
-  constexpr std::size_t kMost = 8;
-  if (names.empty()) return;
-  fmt::print("  {}\n", heading);
-  for (std::size_t i = 0; i < std::min(kMost, names.size()); ++i) {
-    fmt::print("    {}\n", shortened(printable(names[i])));
-  }
-  if (names.size() > kMost) fmt::print("    and {} more\n", names.size() - kMost);
-}
-
 void print_total(const VerifyReport& report) {
   const Difference& total = report.total;
   fmt::print("  {} parameters, {} weights: {} differ\n", report.parameters.size(),
@@ -161,8 +151,7 @@ void print_report(const VerifyReport& report) {
   print_names("only in B:", report.only_b);
   print_names("of different shape:", report.mismatched);
   print_worst(report);
-  fmt::print("Read {} in {:.2f} s: {:.2f} GB/s.\n", human_bytes(report.bytes_read), report.seconds,
-             static_cast<double>(report.bytes_read) / std::max(report.seconds, 1e-9) / 1e9);
+  print_read(report.bytes_read, report.seconds);
 }
 
 // Under its name only when it is whole.

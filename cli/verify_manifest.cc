@@ -41,16 +41,6 @@ void print_damaged(const std::vector<DamagedFile>& damaged) {
   if (damaged.size() > kMost) fmt::print("  and {} more\n", damaged.size() - kMost);
 }
 
-void print_unlisted(const std::vector<std::string>& names) {
-  constexpr std::size_t kMost = 8;
-  if (names.empty()) return;
-  fmt::print("  not listed, and not checked:\n");
-  for (std::size_t i = 0; i < std::min(kMost, names.size()); ++i) {
-    fmt::print("    {}\n", shortened(printable(names[i])));
-  }
-  if (names.size() > kMost) fmt::print("    and {} more\n", names.size() - kMost);
-}
-
 void print_report(const VerifyManifestReport& report) {
   fmt::print("{}\n", printable(report.path.string()));
   fmt::print("  against {}\n", report.manifest);
@@ -60,9 +50,8 @@ void print_report(const VerifyManifestReport& report) {
     fmt::print("{} of {} files are DAMAGED:\n", report.damaged.size(), report.files);
   }
   print_damaged(report.damaged);
-  print_unlisted(report.unlisted);
-  fmt::print("Read {} in {:.2f} s: {:.2f} GB/s.\n", human_bytes(report.bytes_read), report.seconds,
-             static_cast<double>(report.bytes_read) / std::max(report.seconds, 1e-9) / 1e9);
+  print_names("not listed, and not checked:", report.unlisted);
+  print_read(report.bytes_read, report.seconds);
 }
 
 }  // namespace

@@ -6,6 +6,7 @@
 #include <system_error>
 
 #include "base/file.h"
+#include "base/read_pieces.h"
 #include "checkpoint/folder.h"
 #include "checkpoint/manifest.h"
 
@@ -44,17 +45,13 @@ std::vector<std::string> side_files(const std::filesystem::path& folder,
 }
 
 void copy_side_file(const std::filesystem::path& from, const std::filesystem::path& to, bool sync) {
-  constexpr std::size_t kBufferBytes = std::size_t{1} << 20;
   const File source = File::open_for_reading(from);
   AtomicFile target(to, sync);
-  std::vector<std::byte> buffer(kBufferBytes);
-  const std::uint64_t size = source.size();
-  for (std::uint64_t offset = 0; offset < size; offset += kBufferBytes) {
-    const std::span<std::byte> part =
-        std::span(buffer).first(std::min<std::uint64_t>(kBufferBytes, size - offset));
-    source.read(offset, part);
-    target.file().write(offset, part);
-  }
+  std::uint64_t written = 0;
+  read_pieces(source, 0, source.size(), {}, [&](std::span<const std::byte> piece) {
+    target.file().write(written, piece);
+    written += piece.size();
+  });
   target.commit();
 }
 
