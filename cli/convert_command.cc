@@ -53,13 +53,16 @@ ConvertReport convert_together(ConvertOptions& options, Chosen& chosen) {
   options.part = chosen.ranks->part();
   chosen.output.rank = options.part.rank;
   const auto start = std::chrono::steady_clock::now();
+  options.on_planned = [&](const ConvertPlan& plan) {
+    chosen.ranks->wait_for_all(plan.digest, options.stop);
+  };
   ConvertReport report = convert(options);
-  chosen.ranks->wait_for_all(options.stop);
+  chosen.ranks->wait_for_all("done", options.stop);
   // Where one had nothing left to do, none had.
   if (options.part.rank == 0 && !report.was_complete) {
     finish_conversion(options.destination, options.stop);
   }
-  chosen.ranks->wait_for_all(options.stop);
+  chosen.ranks->wait_for_all("finished", options.stop);
   report.finished = true;
   report.seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
   return report;

@@ -1,6 +1,10 @@
 #include <mpi.h>
 
+#include <array>
 #include <chrono>
+#include <cstdint>
+#include <functional>
+#include <string>
 #include <thread>
 
 #include "mxferry/error.h"
@@ -29,11 +33,15 @@ class MpiRanks : public Ranks {
   Part part() const override { return part_; }
   void end_all(int code) override { MPI_Abort(MPI_COMM_WORLD, code); }
 
-  // Sleeps between looks: MPI_Barrier would take a core from those that are still at work.
-  void wait_for_all(const std::stop_token& stop) override {
+  // Sleeps between looks: a call that waits would take a core from those that are still at work.
+  void wait_for_all(const std::string& text, const std::stop_token& stop) override {
     constexpr std::chrono::milliseconds kLook(5);
+    // Where all hashes are equal, the least of them and of their complements belong together.
+    const std::uint64_t hash = std::hash<std::string>()(text);
+    const std::array<std::uint64_t, 2> mine = {hash, ~hash};
+    std::array<std::uint64_t, 2> least{};
     MPI_Request request{};
-    MPI_Ibarrier(MPI_COMM_WORLD, &request);
+    MPI_Iallreduce(mine.data(), least.data(), 2, MPI_UINT64_T, MPI_MIN, MPI_COMM_WORLD, &request);
     int is_over = 0;
     while (is_over == 0) {
       if (stop.stop_requested())
@@ -41,6 +49,7 @@ class MpiRanks : public Ranks {
       MPI_Test(&request, &is_over, MPI_STATUS_IGNORE);
       if (is_over == 0) std::this_thread::sleep_for(kLook);
     }
+    if (least[0] != ~least[1]) refuse_other_ranks();
   }
 
  private:

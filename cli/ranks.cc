@@ -29,7 +29,8 @@ bool is_set(const char* variable) {
 }
 
 // Ranks whose parent knows the others: `python -m mxferry` under torchrun. A line to the parent
-// says that this rank waits, a line from it that all do.
+// says that this rank waits, and what it would agree on; a line from it says that all do, or, where
+// it is not empty, that they differ.
 class RanksOfParent : public Ranks {
  public:
   RanksOfParent(Part part, int descriptor) : part_(part), descriptor_(descriptor) {}
@@ -37,15 +38,21 @@ class RanksOfParent : public Ranks {
   Part part() const override { return part_; }
   void end_all(int /*code*/) override {}
 
-  void wait_for_all(const std::stop_token& stop) override {
-    constexpr char kLine = '\n';
-    if (::write(descriptor_, &kLine, 1) != 1) fail();
+  void wait_for_all(const std::string& text, const std::stop_token& stop) override {
+    const std::string line = text + '\n';
+    if (::write(descriptor_, line.data(), line.size()) != static_cast<ssize_t>(line.size())) fail();
     constexpr int kMilliseconds = 50;
+    std::string answer;
     while (!stop.stop_requested()) {
       pollfd waiting{.fd = descriptor_, .events = POLLIN, .revents = 0};
       if (::poll(&waiting, 1, kMilliseconds) <= 0) continue;
-      char line = 0;
-      if (::read(descriptor_, &line, 1) != 1) fail();
+      char letter = 0;
+      if (::read(descriptor_, &letter, 1) != 1) fail();
+      if (letter != '\n') {
+        answer += letter;
+        continue;
+      }
+      if (!answer.empty()) refuse_other_ranks();
       return;
     }
     throw Error(ErrorCode::cancelled, {.problem = "stopped on request"});
@@ -65,6 +72,13 @@ bool is_under_mpi() {
 }
 
 }  // namespace
+
+void refuse_other_ranks() {
+  throw Error(ErrorCode::conversion_changed,
+              {.problem = "the ranks would do different conversions",
+               .advice = "Start all of them with the same options, and let all of them see the same "
+                         "source"});
+}
 
 std::unique_ptr<Ranks> launched_ranks(char** argv) {
   if (const auto descriptor = number_in("MXFERRY_PARENT_FD")) {

@@ -16,7 +16,7 @@
 #include "gpt_oss/probe.h"
 #include "mxferry/error.h"
 #include "tests/gpt_oss/catalogs.h"
-#include "verbs/output.h"
+#include "destination/shard_files.h"
 
 namespace mxferry::fuzz {
 namespace {

@@ -58,7 +58,7 @@ struct WriteOptions {
 // that see the same folder: the files are, byte for byte, those that convert() makes of the same
 // weights. Each process makes a writer with the same options. One calls create(); then each
 // writes boxes, any that no other writes, and calls sync(); when every byte is written and synced,
-// one calls commit(). The processes tell each other what is done; the writer does not.
+// the one that has called create() calls commit(). The processes tell each other what is done; the writer does not.
 class CheckpointWriter {
  public:
   // Plans; reads headers of the reference, writes nothing. Throws Error: what plan_conversion()
@@ -74,9 +74,13 @@ class CheckpointWriter {
   // it must have all of that dimension, the second one.
   bool quantizes(std::size_t tensor) const;
 
-  // Makes the folder and reserves the shards, all under names that no reader looks at; an old
-  // checkpoint there stays until commit(). Throws Error: destination_exists, not_enough_disk,
-  // io_error.
+  // SHA-256, in hexadecimal, of what the files depend on but for the weights: options, names, dtypes,
+  // shapes, the reference. Processes that write together compare it before create().
+  std::string digest() const;
+
+  // Claims the destination and reserves the shards, in a folder there that no reader looks at; what
+  // the destination holds stays as it is until commit(). Throws Error: destination_exists,
+  // destination_in_use, invalid_argument (the reference lies there), not_enough_disk, io_error.
   void create();
 
   // Converts and writes the boxes, needs some 20 MiB a thread whatever they hold. Thread-safe.
@@ -87,9 +91,10 @@ class CheckpointWriter {
   // Returns when what this writer wrote is on the disk; at once without WriterOptions::sync.
   void sync() const;
 
-  // Gives the shards their names, writes the other files and the index last, and removes the
-  // weights of an old checkpoint. After an error nothing of the new checkpoint has its final name.
-  // Throws Error(io_error).
+  // Writes the other files and puts the new checkpoint in the place of the old one. After an error
+  // the old one is as it was; where the switch itself was interrupted, the next command on the
+  // folder completes it. Throws Error: io_error, destination_exists (another program has put a
+  // checkpoint there meanwhile).
   void commit();
 
   // Removes what create() made; does nothing after commit().

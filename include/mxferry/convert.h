@@ -34,6 +34,8 @@ struct Part {
   int local_world = 1;
 };
 
+struct ConvertPlan;
+
 // What `mxferry convert` takes; the defaults are its defaults.
 struct ConvertOptions {
   std::string
@@ -73,6 +75,8 @@ struct ConvertOptions {
   // files stay; begin it where there is none; do nothing where it is done.
   bool resume = false;
   Part part = {};
+  // Called when everything is planned and nothing is changed yet; an exception ends the conversion.
+  std::function<void(const ConvertPlan&)> on_planned;
   std::function<void(const ConvertProgress&)>
       progress;  // from any thread, never two calls at once; must not throw
   std::stop_token
@@ -104,6 +108,9 @@ struct ConvertPlan {
   std::uint64_t disk_needed = 0;  // bytes
   std::uint64_t disk_free = 0;    // bytes where the destination is or will be
   bool destination_exists = false;
+  // SHA-256 of everything that the bytes of the result depend on: processes that convert together
+  // agree where it is the same.
+  std::string digest;
   Part part = {};
   std::uint64_t part_bytes_in = 0;  // of bytes_in and bytes_out, what is this part's
   std::uint64_t part_bytes_out = 0;

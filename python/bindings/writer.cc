@@ -90,6 +90,7 @@ void bind_writer(nb::module_& m) {
            nb::sig("def __init__(self, tensors: list[tuple[str, str, tuple[int, ...]]], "
                    "**values: typing.Any) -> None"))
       .def("quantizes", [](const Writer& self, std::size_t i) { return self.writer.quantizes(i); })
+      .def("digest", [](const Writer& self) { return self.writer.digest(); })
       .def(
           "create", [](Writer& self) { self.writer.create(); }, Released())
       .def("write", &write, "regions"_a.noconvert(), "threads"_a,

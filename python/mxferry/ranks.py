@@ -1,6 +1,9 @@
 """The processes that work on one checkpoint: they agree after each step, and fail together."""
 
-from collections.abc import Callable
+import signal
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any, TypeVar
 
 from .errors import Error
@@ -35,31 +38,69 @@ class Ranks:
         return values
 
     def together(self, step: Callable[[], T]) -> T:
-        """Runs the step; returns when all ranks have. Where one failed, all raise its Error."""
+        """Runs the step; returns when all ranks have. Where one failed, all raise its Error.
+
+        A rank that was interrupted raises that, the others an Error that says so.
+        """
         failure = None
         result = None
         try:
             result = step()
-        except Exception as exception:
+        except BaseException as exception:
             failure = exception
         failures = self.gather(None if failure is None else _portable(failure))
         first = next((rank for rank, error in enumerate(failures) if error is not None), None)
         if first is None:
             return result  # type: ignore[return-value]
-        if failure is not None and len(self.world) == 1:
+        if failure is not None and (len(self.world) == 1 or not isinstance(failure, Exception)):
             raise failure
         raise failures[first].within(f"rank {self.world[first]}") from failure
+
+    def agree(self, values: dict[str, Any]) -> None:
+        """Raises the same Error on all ranks where one has another value for a name."""
+        everyone = self.gather(values)
+        for rank, theirs in enumerate(everyone):
+            for name, value in everyone[0].items():
+                if theirs[name] != value:
+                    expected = f"{value!r}, as on rank {self.world[0]}"
+                    found = f"{theirs[name]!r} on rank {self.world[rank]}"
+                    text = f"the ranks give different values for {name}"
+                    raise Error(
+                        f"{text}; expected {expected}, found {found}",
+                        "invalid_argument",
+                        "usage",
+                        expected=expected,
+                        found=found,
+                    )
 
     def on_first(self, step: Callable[[], Any]) -> None:
         """Has the first rank run the step; the rest is as for together()."""
         self.together(step if self.rank == 0 else lambda: None)
 
 
-def _portable(exception: Exception) -> Error:
+@contextmanager
+def interrupts_deferred() -> Iterator[None]:
+    """Ctrl-C is raised at the end: a rank that stopped among messages would leave others waiting."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    caught: list[int] = []
+    before = signal.signal(signal.SIGINT, lambda number, _frame: caught.append(number))
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+    if caught:
+        raise KeyboardInterrupt
+
+
+def _portable(exception: BaseException) -> Error:
     """What other ranks can be told."""
     if isinstance(exception, Error):
         return exception
-    text = f"{type(exception).__name__}: {exception}"
+    text = f"{type(exception).__name__}: {exception}".removesuffix(": ")
+    if not isinstance(exception, Exception):
+        return Error(text, "cancelled", "cancelled")
     if isinstance(exception, MemoryError):
         return Error(text, "not_enough_memory", "limit")
     if isinstance(exception, OSError):

@@ -10,7 +10,7 @@ from .checkpoint import raw, safetensors_dtype
 from .errors import Error
 from .held import Box, Column, Held, Shared, columns_of, deal, share
 from .load import local_boxes, plain_name, share_of_threads
-from .ranks import Ranks
+from .ranks import Ranks, interrupts_deferred
 
 # (index of the tensor, where a box begins, the memory that holds it)
 Region = tuple[int, list[int], Any]
@@ -82,11 +82,14 @@ def save_checkpoint(
         "sync": sync,
     }
 
+    ranks.agree(options)
+
     def plan() -> Any:
         whole = [(tensor.name, tensor.dtype, tensor.shape) for tensor in tensors]
         return _core.CheckpointWriter(whole, config=_config_text(config), **options)
 
     writer = ranks.together(plan)
+    ranks.agree({"the config, or what the reference holds": writer.digest()})
     part = _Part(writer, tensors, held, ranks, threads or share_of_threads())
     try:
         ranks.on_first(writer.create)
@@ -113,7 +116,8 @@ class _Part:
 
     def write(self) -> None:
         """Converts and writes everything, and waits for the disk."""
-        self._write_columns()
+        with interrupts_deferred():
+            self._write_columns()
         staged: list[Region] = []
         direct: list[Region] = []
         for region in self._own_boxes():

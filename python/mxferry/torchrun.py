@@ -41,22 +41,31 @@ def run_as_rank(program: Path, arguments: Sequence[str]) -> int:
 def _accompany(
     process: "subprocess.Popen[bytes]", ours: socket.socket, store: Any, world: int
 ) -> int:
-    """The program writes a line when it waits for the others, and reads one when all do."""
+    """The program writes a line when it waits for the others, and reads one when all do.
+
+    All write the same line, or each reads that they differ.
+    """
     rounds = 0
-    waits = False
+    said = b""
     while process.poll() is None:
         if store.check([_FAILED]):
             process.terminate()
             process.wait()
             return int(store.get(_FAILED))
         arrived = f"mxferry/arrived/{rounds}"
+        waits = said.endswith(b"\n")
         if waits and store.add(arrived, 0) == world:
-            ours.sendall(b"\n")
+            agrees = not store.check([f"{arrived}/differs"])
+            ours.sendall(b"\n" if agrees else b"they differ\n")
             rounds += 1
-            waits = False
-        elif not waits and select.select([ours], [], [], _LOOK)[0] and ours.recv(1):
-            store.add(arrived, 1)
-            waits = True
+            said = b""
+        elif not waits and select.select([ours], [], [], _LOOK)[0]:
+            said += ours.recv(256)
+            if said.endswith(b"\n"):
+                first = store.compare_set(f"{arrived}/said", "", said.decode())
+                if first != said:
+                    store.set(f"{arrived}/differs", "yes")
+                store.add(arrived, 1)
         elif waits:
             select.select([], [], [], _LOOK / 10)
     code = process.returncode

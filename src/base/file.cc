@@ -10,12 +10,10 @@
 #include <algorithm>
 #include <array>
 #include <cerrno>
-#include <chrono>
 #include <cstring>
 #include <memory>
 #include <string>
 #include <system_error>
-#include <thread>
 #include <utility>
 
 #include "mxferry/error.h"
@@ -47,19 +45,6 @@ int open_retrying(const std::filesystem::path& path, int flags) {
     descriptor = ::open(path.c_str(), flags | O_CLOEXEC, 0666);
   } while (descriptor < 0 && errno == EINTR);
   return descriptor;
-}
-
-// False where another process has the lock.
-bool lock(int descriptor) noexcept {
-  return ::flock(descriptor, LOCK_EX | LOCK_NB) == 0 || errno != EWOULDBLOCK;
-}
-
-// Whether the open file is still the one of that name, which its last owner may have removed.
-bool is_at(int descriptor, const std::filesystem::path& path) noexcept {
-  struct stat open{};
-  struct stat named{};
-  return ::fstat(descriptor, &open) == 0 && ::stat(path.c_str(), &named) == 0 &&
-         open.st_ino == named.st_ino && open.st_dev == named.st_dev;
 }
 
 // The largest transfer that Linux takes in one call is just under 2 GiB, and it goes to at most
@@ -94,31 +79,21 @@ File File::open_for_reading(const std::filesystem::path& path) {
 }
 
 File File::create(const std::filesystem::path& path) {
-  return open(path, O_RDWR | O_CREAT | O_TRUNC, "create");
+  struct stat status{};
+  if (::lstat(path.c_str(), &status) == 0) {
+    const bool may_go = S_ISREG(status.st_mode) || S_ISLNK(status.st_mode);
+    if (!may_go) fail(path, "create", EEXIST);
+    if (::unlink(path.c_str()) != 0 && errno != ENOENT) fail(path, "remove", errno);
+  }
+  return open(path, O_RDWR | O_CREAT | O_EXCL | O_NOFOLLOW, "create");
 }
 
 File File::create_or_open(const std::filesystem::path& path) {
-  return open(path, O_RDWR | O_CREAT, "create");
-}
-
-std::optional<File> File::create_or_open_alone(const std::filesystem::path& path) {
-  constexpr std::chrono::milliseconds kWait(20);
-  // Who only asks whether a file is locked has it for a moment.
-  for (int tries = 0; tries < 100; ++tries) {
-    File file = create_or_open(path);
-    if (lock(file.descriptor_) && is_at(file.descriptor_, path)) return file;
-    std::this_thread::sleep_for(kWait);
-  }
-  return std::nullopt;
-}
-
-bool File::is_taken(const std::filesystem::path& path) {
-  if (!is_there(path)) return false;
-  return !lock(open(path, O_RDWR, "open").descriptor_);
+  return open(path, O_RDWR | O_CREAT | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY, "create");
 }
 
 File File::open_for_writing(const std::filesystem::path& path) {
-  return open(path, O_RDWR | O_NONBLOCK | O_NOCTTY, "open for writing");
+  return open(path, O_RDWR | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY, "open for writing");
 }
 
 // Takes the name before it opens: nothing may fail while nobody has the descriptor.
@@ -237,6 +212,31 @@ void File::forget_cached() const noexcept {
   (void)::posix_fadvise(descriptor_, 0, 0, POSIX_FADV_DONTNEED);
 }
 
+bool File::try_lock() const {
+  int result = 0;
+  do {
+    result = ::flock(descriptor_, LOCK_EX | LOCK_NB);
+  } while (result != 0 && errno == EINTR);
+  if (result == 0) return true;
+  if (errno == EWOULDBLOCK) return false;
+  throw Error(ErrorCode::io_error,
+              {.problem = "cannot lock: " + std::generic_category().message(errno),
+               .file = path_,
+               .advice = "A lock keeps two runs from writing to one folder. Mount the file system "
+                         "with locks (Lustre: with the option flock), or write to another one"});
+}
+
+void File::unlock() const noexcept {
+  if (descriptor_ >= 0) (void)::flock(descriptor_, LOCK_UN);
+}
+
+bool File::is_at(const std::filesystem::path& path) const noexcept {
+  struct stat open{};
+  struct stat named{};
+  return ::fstat(descriptor_, &open) == 0 && ::stat(path.c_str(), &named) == 0 &&
+         open.st_ino == named.st_ino && open.st_dev == named.st_dev;
+}
+
 void File::sync() const {
   int result = 0;
   do {
@@ -273,11 +273,15 @@ bool is_folder(const std::filesystem::path& path) {
 }
 
 std::filesystem::path partial_name(std::filesystem::path path) {
-  return path += ".partial";
+  return path += kPartialEnding;
+}
+
+void rename_file(const std::filesystem::path& from, const std::filesystem::path& to) {
+  if (::rename(from.c_str(), to.c_str()) != 0) fail(to, "rename", errno);
 }
 
 void take_final_name(const std::filesystem::path& path, bool sync) {
-  if (::rename(partial_name(path).c_str(), path.c_str()) != 0) fail(path, "rename", errno);
+  rename_file(partial_name(path), path);
   if (sync) sync_folder(path.parent_path());
 }
 
@@ -329,6 +333,46 @@ std::vector<std::string> list_folder(const std::filesystem::path& folder) {
   }
   std::ranges::sort(names);
   return names;
+}
+
+void remove_file(const std::filesystem::path& path) {
+  if (::unlink(path.c_str()) != 0 && errno != ENOENT) fail(path, "remove", errno);
+}
+
+void remove_folder(const std::filesystem::path& folder) {
+  for (const std::string& name : list_folder(folder)) {
+    const std::filesystem::path path = folder / name;
+    struct stat status{};
+    if (::lstat(path.c_str(), &status) != 0) {
+      if (errno == ENOENT) continue;
+      fail(path, "look for it", errno);
+    }
+    S_ISDIR(status.st_mode) ? remove_folder(path) : remove_file(path);
+  }
+  if (::rmdir(folder.c_str()) != 0 && errno != ENOENT) fail(folder, "remove", errno);
+}
+
+std::uint64_t allocated_below(const std::filesystem::path& folder) {
+  constexpr std::uint64_t kStatBlock = 512;
+  std::uint64_t bytes = 0;
+  for (const std::string& name : list_folder(folder)) {
+    const std::filesystem::path path = folder / name;
+    struct stat status{};
+    if (::lstat(path.c_str(), &status) != 0) continue;  // removed meanwhile
+    if (S_ISREG(status.st_mode)) bytes += static_cast<std::uint64_t>(status.st_blocks) * kStatBlock;
+    if (S_ISDIR(status.st_mode)) bytes += allocated_below(path);
+  }
+  return bytes;
+}
+
+std::uint64_t free_bytes(const std::filesystem::path& path) {
+  std::error_code error;
+  std::filesystem::path existing = std::filesystem::absolute(path, error);
+  while (!std::filesystem::exists(existing, error) && existing.has_relative_path())
+    existing = existing.parent_path();
+  const std::filesystem::space_info space = std::filesystem::space(existing, error);
+  if (error) fail(existing, "read the free disk space", error.value());
+  return space.available;
 }
 
 std::string read_text_file(const std::filesystem::path& path, std::uint64_t limit) {

@@ -19,19 +19,13 @@ class File {
   // Refuses what is not a regular file (Error(not_a_checkpoint)) without blocking on a FIFO or
   // touching a device.
   static File open_for_reading(const std::filesystem::path& path);
-  // Creates, or empties what is there.
+  // A new file. Removes a file or link of that name, so that neither a link nor a hard link is
+  // written through.
   static File create(const std::filesystem::path& path);
-  // Creates, or leaves what is there.
+  // Creates the file, or opens it without changing it. A link is Error(io_error).
   static File create_or_open(const std::filesystem::path& path);
-  // As create_or_open(), and nobody else gets the file so until this object, or its process, has
-  // gone. nullopt where somebody has it and does not let go within two seconds. Where the file
-  // system has no locks nobody is kept out.
-  static std::optional<File> create_or_open_alone(const std::filesystem::path& path);
-  // What is there stays; a file that is not there is Error(io_error).
+  // Opens the file without changing it. One that is missing, or a link, is Error(io_error).
   static File open_for_writing(const std::filesystem::path& path);
-
-  // Whether somebody has the file by create_or_open_alone(). False where there is none.
-  static bool is_taken(const std::filesystem::path& path);
 
   File(File&& other) noexcept;
   File& operator=(File&& other) noexcept;
@@ -60,6 +54,13 @@ class File {
   void start_flush(std::uint64_t offset, std::uint64_t size) const noexcept;
   // Returns when data and size are on the disk.
   void sync() const;
+  // Takes an exclusive lock, or returns false where another open file has it: see FileLock. Throws
+  // Error(io_error) where the file system has no locks.
+  bool try_lock() const;
+  // Releases the lock, which a forked process would hold otherwise.
+  void unlock() const noexcept;
+  // Whether this is still the file of that name.
+  bool is_at(const std::filesystem::path& path) const noexcept;
   // Lets go of the pages that the system keeps of the file, as far as they are on the disk: what is
   // read next comes from there. Only a hint.
   void forget_cached() const noexcept;
@@ -79,10 +80,14 @@ bool is_file(const std::filesystem::path& path);
 bool is_folder(const std::filesystem::path& path);
 
 // The name of an unfinished file: NAME.partial.
+inline constexpr std::string_view kPartialEnding = ".partial";
 std::filesystem::path partial_name(std::filesystem::path path);
 
 // Gives an unfinished file its final name. `sync`: and returns when the name is on the disk.
 void take_final_name(const std::filesystem::path& path, bool sync);
+
+// Renames a file, over another one if there is one of that name. Error(io_error).
+void rename_file(const std::filesystem::path& from, const std::filesystem::path& to);
 
 // A file that has its final name only when it is complete: written as NAME.partial beside it, and
 // renamed by commit(). Destroyed before that, it removes the partial file.
@@ -115,6 +120,18 @@ void sync_folder(const std::filesystem::path& folder);
 
 // The names of everything in the folder, sorted. Error(io_error).
 std::vector<std::string> list_folder(const std::filesystem::path& folder);
+
+// Removes a file, if it is there. Error(io_error).
+void remove_file(const std::filesystem::path& path);
+
+// Removes a folder with everything in it; links are not followed. Error(io_error).
+void remove_folder(const std::filesystem::path& folder);
+
+// Bytes of the disk that the regular files in a folder, and in those below, take.
+std::uint64_t allocated_below(const std::filesystem::path& folder);
+
+// Bytes free for this user on the file system of the path, or of its nearest parent that exists.
+std::uint64_t free_bytes(const std::filesystem::path& path);
 
 // The whole content of a small text file. Error(invalid_argument) names the file when it exceeds
 // `limit` bytes.

@@ -12,8 +12,10 @@
 
 namespace mxferry {
 
-// What the journals of a conversion are called, which are in its destination until it is finished.
-inline constexpr const char* kJournalPrefix = ".mxferry-journal";
+// The folder in a destination that holds mxferry's state while a checkpoint is made there, and the
+// file in it that is there while the new checkpoint is put in place: docs/destination.md.
+inline constexpr const char* kStateFolder = ".mxferry";
+inline constexpr const char* kPublicationName = "publication";
 
 // One safetensors file of a checkpoint folder, its header validated.
 struct Shard {

@@ -1,7 +1,7 @@
 #pragma once
 
 #include "mxferry/verify.h"
-#include "verbs/source_checkpoint.h"
+#include "source/source_checkpoint.h"
 
 namespace mxferry {
 

@@ -4,7 +4,7 @@
 #include <string>
 #include <vector>
 
-#include "verbs/source_checkpoint.h"
+#include "source/source_checkpoint.h"
 
 namespace mxferry {
 namespace {

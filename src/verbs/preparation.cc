@@ -5,15 +5,19 @@
 #include <memory>
 #include <utility>
 
+#include "base/file.h"
 #include "base/parallel.h"
 #include "base/read_pieces.h"
 #include "flow/run.h"
 #include "flow/share.h"
+#include "gpt_oss/config_json.h"
 #include "gpt_oss/name_regex.h"
 #include "mxferry/error.h"
-#include "verbs/rank_files.h"
-#include "verbs/reference_scales.h"
-#include "verbs/side_files.h"
+#include "destination/dcp_files.h"
+#include "source/reference_scales.h"
+#include "destination/conversion_record.h"
+#include "destination/side_files.h"
+#include "destination/state_folder.h"
 
 namespace mxferry {
 namespace {
@@ -103,6 +107,7 @@ void summarize(const ConvertOptions& options, Preparation& p) {
   summary.disk_needed += carried_bytes(p.source.side_folder, summary.carried);
   summary.disk_free = free_bytes(options.destination);
   summary.destination_exists = is_occupied(options.destination);
+  summary.digest = record_digest(p.record);
 }
 
 void lay_out_shards(const ConvertOptions& options, Preparation& p) {
@@ -124,6 +129,7 @@ Preparation prepare(const ConvertOptions& options) {
                 .names = {},
                 .share = {},
                 .fit = {},
+                .record = {},
                 .summary = {}};
   require_sound(p.source);
   if (!options.reference.empty()) {
@@ -157,8 +163,26 @@ Preparation prepare(const ConvertOptions& options) {
   const int threads =
       shares_machine ? available_threads(options.part.local_world) : options.threads;
   p.fit = fit_memory(scratch_bytes, threads, options.max_memory, header_bytes);
+  p.record = make_record(options, p.source, p.reference ? &*p.reference : nullptr, p.layout.files);
   summarize(options, p);
   return p;
+}
+
+std::map<std::string, std::string> made_files(const ConvertOptions& options, const Preparation& p) {
+  std::map<std::string, std::string> texts;
+  if (p.source.config_text) {
+    const ConfigEdit edit{.to = options.to, .packed = p.plan.packed, .torch_dtype = p.plan.dtype};
+    texts["config.json"] =
+        edit_config(*p.source.config_text, p.source.side_folder / "config.json", edit);
+  }
+  if (options.to == Layout::original) texts["dtypes.json"] = dtypes_text(p.plan.target);
+  return texts;
+}
+
+std::vector<std::string> side_file_names(const ConvertOptions& options, const Preparation& p) {
+  std::vector<std::string> names = p.summary.carried;
+  for (const auto& [name, text] : made_files(options, p)) names.push_back(name);
+  return names;
 }
 
 }  // namespace mxferry

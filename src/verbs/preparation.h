@@ -1,5 +1,7 @@
 #pragma once
 
+#include <map>
+#include <nlohmann/json.hpp>
 #include <optional>
 #include <string>
 #include <vector>
@@ -8,8 +10,8 @@
 #include "gpt_oss/plan.h"
 #include "mxferry/convert.h"
 #include "verbs/memory_limits.h"
-#include "verbs/output.h"
-#include "verbs/source_checkpoint.h"
+#include "destination/shard_files.h"
+#include "source/source_checkpoint.h"
 
 namespace mxferry {
 
@@ -23,10 +25,17 @@ struct Preparation {
   std::vector<std::string> names;  // of the shards
   std::vector<RecipePart> share;   // what this part does
   MemoryFit fit;
+  nlohmann::json record;  // make_record()
   ConvertPlan summary;
 };
 
 // Throws what plan_conversion() throws.
 Preparation prepare(const ConvertOptions& options);
+
+// Files of the target that are made of the source's: config.json, dtypes.json. Names and texts.
+std::map<std::string, std::string> made_files(const ConvertOptions& options, const Preparation& p);
+
+// What the target holds beside the weights, their index and the manifest.
+std::vector<std::string> side_file_names(const ConvertOptions& options, const Preparation& p);
 
 }  // namespace mxferry

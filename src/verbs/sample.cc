@@ -4,19 +4,21 @@
 
 #include <algorithm>
 #include <array>
+#include <memory>
 #include <string>
 #include <utility>
 #include <vector>
 
 #include "base/file.h"
 #include "base/parallel.h"
-#include "checkpoint/shard_index.h"
 #include "flow/run.h"
 #include "gpt_oss/config_json.h"
 #include "gpt_oss/plan.h"
 #include "mxferry/error.h"
 #include "mxferry/mxfp4.h"
-#include "verbs/output.h"
+#include "destination/conversion_record.h"
+#include "destination/destination.h"
+#include "destination/shard_files.h"
 #include "verbs/sample_files.h"
 #include "verbs/sample_source.h"
 
@@ -117,27 +119,18 @@ std::vector<std::string> assign_files(Catalog& catalog, const Target& target) {
   return names;
 }
 
-void check_disk(const std::filesystem::path& destination, const OutputLayout& layout) {
-  std::uint64_t needed = 0;
-  for (const OutputFile& file : layout.files) needed += file.size;
-  const std::uint64_t free = free_bytes(destination);
-  if (needed <= free) return;
-  throw Error(ErrorCode::not_enough_disk, {.problem = "not enough disk space for the sample",
-                                           .file = destination,
-                                           .expected = std::to_string(needed) + " bytes free",
-                                           .found = std::to_string(free),
-                                           .advice = "Choose smaller sizes, or another disk"});
-}
-
-void write_small_files(const SampleOptions& options, const Plan& plan, OutputFolder& folder) {
+void write_small_files(const SampleOptions& options, const Plan& plan, Destination& folder) {
+  std::vector<std::string> names;
   const auto write = [&](const std::string& name, const std::string& text) {
-    write_text_file(folder.add(name), text, true);
+    write_text_file(folder.path_of(name), text, true);
+    names.push_back(name);
   };
   const std::string original = sample_original_config(options.config);
   const ConfigEdit edit{.to = options.to, .packed = plan.packed, .torch_dtype = std::nullopt};
   write("config.json", edit_config(original, "config.json", edit));
   if (options.to == Layout::original) write("dtypes.json", dtypes_text(plan.target));
   for (const auto& [name, text] : sample_side_files(options.config)) write(name, text);
+  folder.note_side_files(names);
 }
 
 }  // namespace
@@ -155,8 +148,6 @@ GptOssConfig sample_config(SamplePreset preset) noexcept {
 
 SampleReport write_sample(const SampleOptions& options) {
   check_options(options);
-  check_destination(options.destination, {});
-  if (is_occupied(options.destination)) refuse_occupied(options.destination);
   const SampleSource source(options.config, options.seed, options.wild);
   const Target target{
       .layout = options.to,
@@ -167,13 +158,17 @@ SampleReport write_sample(const SampleOptions& options) {
   Plan plan = make_plan(source.catalog(), probe(source.catalog(), {}, options.config), target);
   const std::vector<std::string> names = assign_files(plan.target, target);
   OutputLayout layout = lay_out(plan.target, names);
-  check_disk(options.destination, layout);
+  DestinationRequest request{.folder = options.destination,
+                             .record = make_record(options, layout.files),
+                             .stop = options.stop};
+  for (const OutputFile& file : layout.files) request.bytes += file.size;
+  check_destination(request);
 
   SampleReport report{.dtype = *target.dtype, .tensors = plan.target.size(), .files = names.size()};
   for (const StoredTensor& tensor : plan.target) report.bytes += tensor.byte_count;
-  OutputFolder folder(options.destination);
-  write_small_files(options, plan, folder);
-  for (OutputFile& file : layout.files) file.path = folder.add(file.path.string());
+  const std::unique_ptr<Destination> folder = Destination::claim(request);
+  write_small_files(options, plan, *folder);
+  for (OutputFile& file : layout.files) file.path = folder->path_of(file.path.string());
   FileSink sink(plan.target, std::move(layout.files));
   FlowOptions flow{.threads = available_threads(),
                    .limits = {},
@@ -184,10 +179,7 @@ SampleReport write_sample(const SampleOptions& options) {
     flow.progress = [&](std::uint64_t bytes) { options.progress({bytes, report.bytes}); };
   }
   run_flow(plan.recipes, source.catalog(), plan.target, names.size(), source, sink, flow);
-  if (names.size() > 1) {
-    write_text_file(folder.add(kIndexName), index_text(plan.target, names), true);
-  }
-  folder.commit();
+  folder->publish();
   return report;
 }
 

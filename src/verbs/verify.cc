@@ -7,7 +7,7 @@
 
 #include "base/text.h"
 #include "verbs/compare_checkpoints.h"
-#include "verbs/source_checkpoint.h"
+#include "source/source_checkpoint.h"
 
 namespace mxferry {
 namespace {

@@ -101,6 +101,23 @@ TEST(File, EmptiesAnOlderFile) {
   EXPECT_EQ(File::create(folder / "a").size(), 0u);
 }
 
+TEST(File, IsCreatedInThePlaceOfALinkAndNotThroughIt) {
+  const TempFolder folder;
+  folder.write("victim", "mine");
+  fs::create_symlink("victim", folder / "soft");
+  fs::create_hard_link(folder / "victim", folder / "hard");
+  for (const char* name : {"soft", "hard"}) {
+    File::create(folder / name).write(0, bytes("new"));
+    EXPECT_EQ(content_of(folder / name), "new");
+    EXPECT_EQ(content_of(folder / "victim"), "mine");
+  }
+  fs::create_directory(folder / "folder");
+  EXPECT_ERROR(ErrorCode::io_error, File::create(folder / "folder"));
+  fs::create_symlink("victim", folder / "soft again");
+  EXPECT_ERROR(ErrorCode::io_error, File::create_or_open(folder / "soft again"));
+  EXPECT_ERROR(ErrorCode::io_error, File::open_for_writing(folder / "soft again"));
+}
+
 TEST(File, MayBeReadByManyThreads) {
   const TempFolder folder;
   std::string content;
@@ -177,7 +194,7 @@ TEST(File, SaysWhyItCannotBeCreated) {
 }
 
 TEST(File, SaysThatTheDiskIsFull) {
-  const File full = File::create("/dev/full");
+  const File full = File::open_for_writing("/dev/full");
   const auto error = error_of([&] { full.write(0, bytes("a")); });
   ASSERT_TRUE(error);
   EXPECT_EQ(error->code(), ErrorCode::io_error);

@@ -7,6 +7,7 @@ import struct
 from pathlib import Path
 from typing import NamedTuple
 
+STATE = ".mxferry"
 INDEX = "model.safetensors.index.json"
 FP4_VALUES = [0.0, 0.5, 1.0, 1.5, 2.0, 3.0, 4.0, 6.0]
 FP4_VALUES += [-value for value in FP4_VALUES]
@@ -77,8 +78,17 @@ def is_whole(path: Path) -> bool:
 
 
 def digests(folder: Path) -> dict[str, str]:
-    """The SHA-256 of every file by name."""
-    return {p.name: hashlib.sha256(p.read_bytes()).hexdigest() for p in folder.iterdir()}
+    """The SHA-256 of every file by name; "a folder" of what is one."""
+    return {
+        p.name: hashlib.sha256(p.read_bytes()).hexdigest() if p.is_file() else "a folder"
+        for p in folder.iterdir()
+    }
+
+
+def made(folder: Path) -> Path:
+    """Where the files of the one unfinished conversion to a folder are made."""
+    (files,) = folder.glob(f"{STATE}/*-*/files")
+    return files
 
 
 def names(folder: Path) -> set[str]:

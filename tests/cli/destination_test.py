@@ -6,7 +6,7 @@ import subprocess
 import unittest
 from pathlib import Path
 
-from checkpoints import INDEX, digests, is_whole, names, read
+from checkpoints import INDEX, STATE, digests, is_whole, made, names, read
 from command import DONE, LIMIT, SYSTEM, USAGE, CommandTest
 
 IS_ROOT = os.geteuid() == 0
@@ -126,12 +126,13 @@ class SmallDisk(CommandTest):
     def test_the_disk_is_full_midway(self):
         self.sample("src")
         # Bytes enough, but not enough files: some shards are written before it fails.
-        disk = self.mount("size=10m,nr_inodes=14")
+        disk = self.mount("size=10m,nr_inodes=22")
         arguments = ["--to", "hf", "--max-shard-size", "50KB", "--threads", "1"]
         printed = self.convert("src", "disk/dst", *arguments, code=SYSTEM)
         self.assertRegex(printed.text, r"model-\d{5}-of-\d{5}\..*: No space left on device")
         self.assertIn("--resume goes on from there", printed.text)
-        left = names(disk / "dst")
+        self.assertEqual(names(disk / "dst"), {STATE})
+        left = names(made(disk / "dst"))
         self.assertFalse([name for name in left if name.endswith(".partial")])
         self.assertTrue([name for name in left if name.endswith(".safetensors")])
         # With room it goes on; without, it can begin anew with something smaller.

@@ -8,7 +8,7 @@ import time
 import unittest
 from pathlib import Path
 
-from checkpoints import INDEX, digests, is_whole, names
+from checkpoints import INDEX, STATE, digests, is_whole, made, names
 from command import INTERRUPTED, MANY_FILES, MANY_LAYERS, TERMINATED, USAGE, CommandTest
 
 ARGUMENTS = ["convert", "src", "dst", "--to", "hf", *MANY_FILES]
@@ -24,7 +24,7 @@ class Interruption(CommandTest):
         """A conversion that has finished a few files and is far from its end: stopped there."""
         process = self.start(*ARGUMENTS, *arguments, **options)
         deadline = time.monotonic() + 60
-        while len(list(self.destination.glob("model-*.safetensors"))) < 3:
+        while len(list(self.destination.glob(f"{STATE}/*/files/model-*.safetensors"))) < 3:
             self.assertIsNone(process.poll(), "it ended too early")
             self.assertLess(time.monotonic(), deadline, "it did not begin")
             time.sleep(0.001)
@@ -47,8 +47,8 @@ class Interruption(CommandTest):
                 self.assertEqual(process.returncode, code)
                 self.assertIn('"code": "cancelled"', stdout)
                 self.assertRegex(stdout, r"[1-9]\d* of \d+ files are finished; --resume goes on")
-                left = names(self.destination)
-                self.assertNotIn(INDEX, left)
+                self.assertEqual(names(self.destination), {STATE})
+                left = names(made(self.destination))
                 self.assertFalse([name for name in left if name.endswith(".partial")])
                 self.mxferry(*ARGUMENTS, "--no-sync", "--resume")
                 self.assertEqual(digests(self.destination), clean)
@@ -66,7 +66,7 @@ class Interruption(CommandTest):
         process.send_signal(signal.SIGINT)
         process.send_signal(signal.SIGCONT)
         self.assertEqual(process.wait(timeout=60), INTERRUPTED)
-        self.assertIn("notes.txt", names(self.destination))
+        self.assertEqual(names(self.destination), {"notes.txt", STATE})
 
     def test_a_second_run_is_refused_while_one_is_at_work(self):
         process = self.begin("--no-sync", "--quiet")
@@ -91,11 +91,11 @@ class Interruption(CommandTest):
         process = self.begin()
         process.kill()
         process.wait()
-        shards = list(self.destination.glob("*.safetensors"))
+        self.assertEqual(names(self.destination), {STATE})
+        shards = list(made(self.destination).glob("*.safetensors"))
         self.assertGreaterEqual(len(shards), 3)
         for shard in shards:
             self.assertTrue(is_whole(shard), shard)
-        self.assertNotIn(INDEX, names(self.destination))
         # And the next run makes it good.
         self.mxferry(*ARGUMENTS, "--no-sync", "--force")
         self.convert("src", "clean", "--to", "hf", *MANY_FILES)

@@ -5,7 +5,7 @@ import subprocess
 import unittest
 from pathlib import Path
 
-from checkpoints import digests, names
+from checkpoints import digests, made, names
 from command import MANY_FILES, SOURCE, USAGE, CommandTest
 
 DIFFERS = 1
@@ -74,15 +74,15 @@ class Manifest(CommandTest):
     def test_a_file_that_has_gone_since_is_not_waited_for(self):
         options = ["--to", "hf", "--checksum", "--max-shard-size", "100KB"]
         self.convert("src", "dst", *options, "--rank", "0", "--world", "2")
-        for folder in ("src", "dst"):
-            (self.folder / folder / "README.md").unlink()
+        (self.folder / "src/README.md").unlink()
+        (made(self.folder / "dst") / "README.md").unlink()
         for rank in ("0", "1"):
             self.convert("src", "dst", *options, "--rank", rank, "--world", "2", "--resume")
         self.mxferry("finish", "dst")
         self.assertIn("intact", self.mxferry("verify", "--manifest", "dst").stdout)
 
     def test_a_manifest_of_what_was_there_goes_at_the_latest_in_the_end(self):
-        options = ["--to", "hf", "--max-shard-size", "100KB"]
+        options = ["--to", "hf", "--max-shard-size", "100KB", "--force"]
         for rank in ("0", "1"):
             self.convert("src", "dst", *options, "--rank", rank, "--world", "2")
             (self.folder / "dst" / MANIFEST).write_text("stale")

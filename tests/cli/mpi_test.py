@@ -9,7 +9,7 @@ import time
 import unittest
 from pathlib import Path
 
-from checkpoints import INDEX, digests, names, read_header
+from checkpoints import INDEX, STATE, digests
 from command import DONE, MXFERRY, SOURCE, CommandTest
 from parts_test import FILES, SIZES
 
@@ -94,7 +94,7 @@ class Mpi(CommandTest):
                 )
                 self.addCleanup(process.kill)
                 deadline = time.monotonic() + 60
-                while len(list(destination.glob("*.safetensors"))) < 3:
+                while len(list(destination.glob(f"{STATE}/*/files/*.safetensors"))) < 3:
                     self.assertIsNone(process.poll(), "it ended too early")
                     self.assertLess(time.monotonic(), deadline)
                     time.sleep(0.001)

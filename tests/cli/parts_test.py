@@ -3,7 +3,7 @@
 import random
 import unittest
 
-from checkpoints import INDEX, digests, names
+from checkpoints import INDEX, STATE, digests, made, names
 from command import DONE, SOURCE, USAGE, CommandTest
 
 # Several files with several parts in one of them, and files that are one part's alone.
@@ -78,7 +78,7 @@ class Parts(CommandTest):
     def test_finish_sees_a_file_that_is_cut(self):
         for rank in range(2):
             self.part(rank, 2, "--to", "nemo", *FILES)
-        shard = sorted((self.folder / "dst").glob("*.safetensors"))[0]
+        shard = sorted(made(self.folder / "dst").glob("*.safetensors"))[0]
         whole = shard.read_bytes()
         shard.write_bytes(whole[:-1])
         printed = self.mxferry("finish", "dst", code=SOURCE)
@@ -116,11 +116,12 @@ class Parts(CommandTest):
 
     def test_force_replaces_an_old_checkpoint_part_by_part(self):
         self.convert("src", "dst", "--to", "hf", "--max-shard-size", "50KB")
+        old = digests(self.folder / "dst")
         options = ["--to", "nemo", *FILES]
         self.part(1, 2, *options, code=USAGE)
         for rank in (1, 0):
             self.part(rank, 2, *options, "--force")
-            self.assertNotIn(INDEX, names(self.folder / "dst"))
+            self.assertEqual(digests(self.folder / "dst"), old | {STATE: "a folder"})
         self.mxferry("finish", "dst")
         self.convert("src", "alone", *options)
         self.assertEqual(digests(self.folder / "dst"), digests(self.folder / "alone"))

@@ -7,7 +7,7 @@ import subprocess
 import time
 import unittest
 
-from checkpoints import INDEX, digests, names
+from checkpoints import INDEX, digests, made, names
 from command import MANY_FILES, USAGE, CommandTest
 
 # How often a run is killed; `make check-deep` asks for more.
@@ -104,28 +104,29 @@ class Resume(CommandTest):
 
     def test_a_damaged_journal_is_no_way_to_hurt(self):
         self.leave_unfinished()
-        (journal,) = self.destination.glob(".mxferry-journal*")
-        text = journal.read_text()
-        for damaged in (
-            "",
-            "nonsense\n",
-            "[1]\n",
-            '{"conversion": 1}\n',
-            '{"conversion": {"version": 3}}\n',
-            text.replace('"options":{', '"options":{"--to":[1],', 1),
-            text.replace('"files":{', '"files":[],"x":{', 1),
-            text[:40],
-        ):
-            with self.subTest(damaged[:30]):
-                journal.write_text(damaged)
-                place = ["--rank", "0", "--world", "2", "--resume"]
-                try:
-                    self.convert("src", "dst", *self.OPTIONS, *place)
-                except self.failureException:
-                    self.convert("src", "dst", *self.OPTIONS, *place, code=USAGE)
-        journal.write_text(text.replace("model-00001", "../escaped-1"))
-        self.convert("src", "dst", *self.OPTIONS, "--rank", "1", "--world", "2", code=USAGE)
-        self.assertFalse(list(self.folder.glob("escaped*")))
+        work = made(self.destination).parent
+        texts = {name: (work / name).read_text() for name in ("record", "part-00001-of-00002")}
+        place = ["--rank", "0", "--world", "2", "--resume"]
+        for name, text in texts.items():
+            for damaged in (
+                "",
+                "nonsense\n",
+                "[1]\n",
+                '{"begun": 1, "shard": 2, "side_files": 3}\n',
+                '{"version": 3}\n',
+                text.replace('"options":{', '"options":{"--to":[1],', 1),
+                text.replace('"files":{', '"files":[],"x":{', 1),
+                text[:40],
+                text.replace("model-00001", "../escaped-1"),
+            ):
+                with self.subTest(f"{name}: {damaged[:30]}"):
+                    (work / name).write_text(damaged)
+                    try:
+                        self.convert("src", "dst", *self.OPTIONS, *place)
+                    except self.failureException:
+                        self.convert("src", "dst", *self.OPTIONS, *place, code=USAGE)
+                    self.assertFalse(list(self.folder.rglob("escaped*")))
+            (work / name).write_text(text)
 
 
 if __name__ == "__main__":

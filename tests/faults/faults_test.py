@@ -12,7 +12,7 @@ import unittest
 from pathlib import Path
 
 sys.path.append(str(Path(__file__).parents[1] / "cli"))
-from checkpoints import INDEX, digests, is_whole, names
+from checkpoints import INDEX, STATE, digests, is_whole, names
 from command import MXFERRY, CommandTest
 
 FAULTS = os.environ["FAULTS"]
@@ -123,39 +123,44 @@ class Faults(CommandTest):
         self.assertEqual(digests(self.destination), self.clean)
 
     def test_the_disk_has_everything_before_what_promises_it(self):
+        self.convert("src", "dst", "--to", "hf", "--max-shard-size", "50KB")
         log = self.folder / "log"
-        self.assertEqual(self.run_with(FAULTS_LOG=log).returncode, 0)
+        self.assertEqual(self.run_with("--force", FAULTS_LOG=log).returncode, 0)
         calls = [line.split("\t") for line in log.read_text().splitlines()]
+        calls = [[call, *(str(Path(self.folder, path)) for path in paths)] for call, *paths in calls]
         folder = str(self.destination)
-        renamed = {}  # final name -> place in the log
-        for place, (name, path, final) in enumerate(calls):
-            if name != "rename":
+
+        def places(call: str, path: str) -> list[int]:
+            return [i for i, c in enumerate(calls) if c[:2] == [call, path]]
+
+        installed = {}  # name -> when it came to its place
+        for place, (call, path, final) in enumerate(calls):
+            if call != "rename":
                 continue
-            renamed[Path(self.folder, final).name] = place
-            partial = str(Path(self.folder, path))
-            writes = [i for i, c in enumerate(calls) if c[:2] == ["pwrite", partial]]
-            syncs = [i for i, c in enumerate(calls) if c[:2] == ["fsync", partial]]
-            self.assertTrue(
-                max(writes) < max(syncs) < place, f"{path} has its name before its data"
-            )
-        shards = {name for name in self.clean if name.endswith(".safetensors")}
-        self.assertLessEqual(shards | {INDEX, "config.json"}, renamed.keys())
-        self.assertEqual(max(renamed, key=renamed.get), INDEX)
-        folder_syncs = [i for i, c in enumerate(calls) if c[:2] == ["fsync", folder]]
-        for name in shards:
-            self.assertTrue(
-                any(renamed[name] < place < renamed[INDEX] for place in folder_syncs),
-                f"the name of {name} may be lost when the index is there",
-            )
-        journal = next(
-            place
-            for place, (name, path, _) in enumerate(calls)
-            if name in ("unlink", "remove") and ".mxferry-journal" in path
-        )
-        self.assertTrue(
-            any(renamed[INDEX] < place < journal for place in folder_syncs),
-            "the journal goes before the index is on the disk",
-        )
+            if path.endswith(".partial"):
+                self.assertLess(max(places("pwrite", path)), max(places("fsync", path)), path)
+                self.assertLess(max(places("fsync", path)), place, f"{path} is named too early")
+            elif Path(final).parent == self.destination:
+                installed[Path(final).name] = place
+        self.assertEqual(installed.keys(), self.clean.keys())
+        by_time = sorted(installed, key=installed.get)
+        self.assertEqual(by_time[-2:], [INDEX, "config.json"])
+
+        def is_synced_between(path: str, first: int, last: int) -> bool:
+            return any(first < place < last for place in places("fsync", path))
+
+        # The publication is on the disk before the first change, the old marks are gone before the
+        # first new file is there, all of that before the new marks, and all of it in the end.
+        work = str(Path(calls[installed[INDEX]][1]).parent)
+        begun = next(i for i, c in enumerate(calls) if c[2].endswith("/publication"))
+        unmarked = [*places("unlink", f"{folder}/config.json"), *places("unlink", f"{folder}/{INDEX}")]
+        first, ended = installed[by_time[0]], places("unlink", f"{folder}/{STATE}/publication")[0]
+        named = max(i for i, c in enumerate(calls) if c[0] == "rename" and c[2] == f"{work}/{INDEX}")
+        self.assertTrue(is_synced_between(work, named, begun))
+        self.assertTrue(is_synced_between(f"{folder}/{STATE}", begun, min(unmarked)))
+        self.assertTrue(is_synced_between(folder, max(unmarked), first))
+        self.assertTrue(is_synced_between(folder, installed[by_time[-3]], installed[INDEX]))
+        self.assertTrue(is_synced_between(folder, installed["config.json"], ended))
 
 
 if __name__ == "__main__":

@@ -15,7 +15,7 @@
 #include "mxferry/mxfp4.h"
 #include "mxfp4/encode_reference.h"
 #include "mxfp4/reference.h"
-#include "verbs/source_checkpoint.h"
+#include "source/source_checkpoint.h"
 
 namespace mxferry::testing {
 namespace {

@@ -16,7 +16,7 @@
 #include "tests/base/expect_error.h"
 #include "tests/base/temp_folder.h"
 #include "tests/support/check_conversion.h"
-#include "verbs/source_checkpoint.h"
+#include "source/source_checkpoint.h"
 
 namespace mxferry {
 namespace {

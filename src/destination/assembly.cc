@@ -1,0 +1,105 @@
+#include "destination/assembly.h"
+
+#include <algorithm>
+#include <span>
+
+#include "base/file.h"
+#include "base/hash.h"
+#include "checkpoint/safetensors_header.h"
+#include "checkpoint/shard_index.h"
+#include "destination/conversion_record.h"
+#include "destination/publication.h"
+#include "destination/shard_files.h"
+#include "destination/state_folder.h"
+#include "destination/write_manifest.h"
+#include "mxferry/error.h"
+
+namespace mxferry {
+namespace {
+
+namespace fs = std::filesystem;
+
+SafetensorsHeader read_whole_header(const fs::path& path, std::uint64_t size) {
+  const File file = File::open_for_reading(path);
+  SafetensorsHeader header = read_header_of_any_length(file);
+  check_file_size(header, file);
+  if (file.size() != size) {
+    throw Error(ErrorCode::file_size_mismatch, {.problem = "the file is not what was converted",
+                                                .file = path,
+                                                .expected = std::to_string(size) + " bytes",
+                                                .found = std::to_string(file.size())});
+  }
+  return header;
+}
+
+// Gives every shard its final name and returns what they hold.
+ShardIndex name_shards(const fs::path& folder, const std::vector<RecordedFile>& shards) {
+  ShardIndex index;
+  std::uint64_t total = 0;
+  std::vector<fs::path> unnamed;
+  for (const RecordedFile& shard : shards) {
+    const fs::path path = folder / shard.name;
+    const bool has_name = is_there(path);
+    const SafetensorsHeader header =
+        read_whole_header(has_name ? path : partial_name(path), shard.size);
+    if (!has_name) unnamed.push_back(path);
+    for (const TensorInfo& tensor : header.tensors) {
+      index.weight_map[tensor.name] = shard.name;
+      total += tensor.end - tensor.begin;
+    }
+  }
+  for (const fs::path& path : unnamed) take_final_name(path, false);
+  index.total_size = total;
+  return index;
+}
+
+[[noreturn]] void refuse_new_checkpoint(const fs::path& destination, const std::string& name) {
+  throw Error(ErrorCode::destination_exists,
+              {.problem = "a checkpoint was put there by another program meanwhile",
+               .file = destination,
+               .found = name,
+               .advice = "Move it away, then run `mxferry finish` on the folder"});
+}
+
+}  // namespace
+
+Assembly assemble(const WrittenWork& work, const std::stop_token& stop) {
+  const fs::path folder = work.path / kFilesFolder;
+  const std::vector<RecordedFile> shards = recorded_files(work.record);
+  const ShardIndex index = name_shards(folder, shards);
+  if (work.sync) sync_folder(folder);
+  Assembly assembly{.files = {}, .shards = shards.size(), .bytes = 0};
+  for (const RecordedFile& shard : shards) {
+    assembly.bytes += shard.size;
+    assembly.files.push_back(shard.name);
+  }
+  const bool indexed = has_index(assembly.files);
+  assembly.files.insert(assembly.files.end(), work.side_files.begin(), work.side_files.end());
+  const std::string text = indexed ? serialize_shard_index(index) : std::string();
+  if (has_manifest(work.record)) {
+    Manifest digests;
+    for (const std::string& name : assembly.files) {
+      const auto known = work.digests.find(name);
+      digests[name] = known == work.digests.end() ? "" : known->second;
+    }
+    if (indexed) digests[kIndexName] = sha256_of(std::as_bytes(std::span(text)));
+    write_manifest(folder, std::move(digests), work.sync, stop);
+    assembly.files.emplace_back(kManifestName);
+  }
+  if (indexed) {
+    write_text_file(folder / kIndexName, text, work.sync);
+    assembly.files.emplace_back(kIndexName);
+  }
+  return assembly;
+}
+
+void put_in_place(const WrittenWork& work, const Assembly& assembly, const std::stop_token& stop) {
+  const DestinationLock lock(work.destination, stop);
+  if (!work.forced) {
+    const std::vector<std::string> there = checkpoint_files(work.destination);
+    if (!there.empty()) refuse_new_checkpoint(work.destination, there.front());
+  }
+  publish(work.destination, work.path, assembly.files, work.sync);
+}
+
+}  // namespace mxferry

@@ -1,0 +1,132 @@
+#include "destination/destination.h"
+
+#include <algorithm>
+#include <system_error>
+#include <utility>
+
+#include "base/file.h"
+#include "base/hash.h"
+#include "checkpoint/folder.h"
+#include "destination/assembly.h"
+#include "destination/conversion_record.h"
+#include "destination/state_folder.h"
+#include "mxferry/error.h"
+
+namespace mxferry {
+namespace {
+
+namespace fs = std::filesystem;
+
+bool is_whole_file(const fs::path& path, std::uint64_t size) {
+  return is_file(path) && File::open_for_reading(path).size() == size;
+}
+
+// Whether what was given to the system is still there: on the disk, or in the memory of a system
+// that runs since.
+bool is_kept(const NotedFile& noted) {
+  return noted.synced || (!noted.boot.empty() && noted.boot == boot_id());
+}
+
+void sync_file(const fs::path& path) {
+  File::open_for_writing(path).sync();
+}
+
+}  // namespace
+
+fs::path files_folder(const fs::path& destination, const nlohmann::json& record) {
+  return state_folder(destination) / work_name(record) / kFilesFolder;
+}
+
+Destination::Destination(const DestinationRequest& request, fs::path work, FileLock part,
+                         bool created_folder)
+    : request_(request),
+      work_(std::move(work)),
+      files_(work_ / kFilesFolder),
+      created_folder_(created_folder) {
+  journal_.emplace(std::move(part), request_.sync);
+  if (request_.force && !request_.resume) journal_->clear();
+  journal_->begin(request_.force);
+  for (const FoundJournal& found : find_journals(work_)) {
+    adopt(found.content, found.path == journal_->path());
+  }
+}
+
+// Takes over the shards that are listed as finished and exist with the recorded size.
+void Destination::adopt(const JournalContent& content, bool is_own) {
+  for (const RecordedFile& file : recorded_files(request_.record)) {
+    const fs::path path = path_of(file.name);
+    const auto shard = content.shards.find(file.name);
+    if (shard != content.shards.end() && is_kept(shard->second) && is_whole_file(path, file.size)) {
+      const bool must_sync = request_.sync && !shard->second.synced;
+      if (must_sync) sync_file(path);
+      finished_.insert(file.name);
+      const std::string& sha256 = shard->second.sha256;
+      if (is_hexadecimal(sha256, kSha256Digits)) digests_[file.name] = sha256;
+      if (must_sync) journal_->note_shard(file.name, sha256);
+    }
+    const auto shared = content.shared.find(file.name);
+    if (is_own && shared != content.shared.end() && is_kept(shared->second) &&
+        is_whole_file(partial_name(path), file.size)) {
+      const bool must_sync = request_.sync && !shared->second.synced;
+      if (must_sync) sync_file(partial_name(path));
+      shared_.insert(file.name);
+      if (must_sync) journal_->note_shared(file.name);
+    }
+  }
+}
+
+Destination::~Destination() {
+  if (is_published_ || journal_->content().done || is_worth_resuming()) return;
+  try {
+    DestinationLock lock(request_.folder);
+    // What is being put in place is whole, and is so by the next command.
+    if (is_there(state_folder(request_.folder) / kPublicationName)) return;
+    discard_work(work_);
+    if (created_folder_) lock.remove_empty_folder();
+  } catch (const std::exception&) {
+    return;  // the next command removes it
+  }
+}
+
+bool Destination::is_worth_resuming() const noexcept {
+  return is_resumable(request_.record) && (request_.part.world > 1 || !finished_.empty());
+}
+
+bool Destination::has_written(const std::string& shard) const {
+  return finished_.contains(shard) || shared_.contains(shard);
+}
+
+void Destination::note_side_files(const std::vector<std::string>& names) {
+  journal_->note_side_files(names);
+}
+
+void Destination::note_shard(const std::string& name, const std::string& sha256) {
+  const std::lock_guard lock(noting_);
+  // First: should the noting fail, the shard is there all the same, and its journal must stay.
+  finished_.insert(name);
+  if (!sha256.empty()) digests_[name] = sha256;
+  journal_->note_shard(name, sha256);
+}
+
+void Destination::note_shared(const std::string& name) {
+  const std::lock_guard lock(noting_);
+  journal_->note_shared(name);
+}
+
+void Destination::note_done() {
+  journal_->note_done();
+}
+
+void Destination::publish() {
+  const WrittenWork work{.destination = request_.folder,
+                         .path = work_,
+                         .record = request_.record,
+                         .side_files = journal_->content().side_files,
+                         .digests = digests_,
+                         .sync = request_.sync,
+                         .forced = journal_->content().forced};
+  put_in_place(work, assemble(work, request_.stop), request_.stop);
+  is_published_ = true;
+}
+
+}  // namespace mxferry

@@ -1,0 +1,73 @@
+#include "destination/inputs.h"
+
+#include <optional>
+#include <system_error>
+#include <utility>
+
+#include "base/file.h"
+#include "checkpoint/shard_index.h"
+#include "mxferry/error.h"
+
+namespace mxferry {
+namespace {
+
+namespace fs = std::filesystem;
+
+// Links that lead to links, as far as the system follows them.
+constexpr int kMostLinks = 40;
+
+fs::path parent_of(const fs::path& path) {
+  const fs::path parent = path.parent_path();
+  return parent.empty() ? "." : parent;
+}
+
+bool lies_in(const fs::path& path, const fs::path& folder) {
+  std::error_code error;
+  return fs::equivalent(parent_of(path), folder, error);
+}
+
+// The link, or the file, that lies in the folder and is needed to read the path.
+std::optional<fs::path> found_in(const fs::path& folder, fs::path path) {
+  for (int links = 0; links < kMostLinks; ++links) {
+    if (lies_in(path, folder)) return path;
+    std::error_code error;
+    const fs::path target = fs::read_symlink(path, error);
+    if (error) return std::nullopt;
+    path = target.is_absolute() ? target : parent_of(path) / target;
+  }
+  return std::nullopt;
+}
+
+}  // namespace
+
+Input input_of(std::string what, const SourceCheckpoint& checkpoint,
+               const std::vector<std::string>& side_files) {
+  Input input{.what = std::move(what), .files = {}};
+  for (const Shard& shard : checkpoint.folder.shards) {
+    input.files.push_back(checkpoint.folder.path / shard.name);
+  }
+  if (checkpoint.folder.has_index) input.files.push_back(checkpoint.folder.path / kIndexName);
+  if (checkpoint.config_text) input.files.push_back(checkpoint.side_folder / "config.json");
+  for (const std::string& name : side_files) input.files.push_back(checkpoint.side_folder / name);
+  return input;
+}
+
+void refuse_inputs_in(const fs::path& destination, const std::vector<Input>& inputs) {
+  if (!is_there(destination)) return;
+  for (const Input& input : inputs) {
+    for (const fs::path& file : input.files) {
+      const std::optional<fs::path> found = found_in(destination, file);
+      if (!found) continue;
+      const bool is_same_folder = *found == file;
+      throw Error(ErrorCode::invalid_argument,
+                  {.problem = is_same_folder
+                                  ? input.what + " and destination are the same folder"
+                                  : "a file of the " + input.what + " is a link to this folder",
+                   .file = destination,
+                   .found = is_same_folder ? std::string() : file.string(),
+                   .advice = "Give a new folder; what is read is never changed"});
+    }
+  }
+}
+
+}  // namespace mxferry

@@ -1,0 +1,209 @@
+#include "destination/publication.h"
+
+#include <algorithm>
+#include <array>
+#include <cstdint>
+#include <nlohmann/json.hpp>
+#include <set>
+#include <string_view>
+#include <system_error>
+#include <utility>
+
+#include "base/file.h"
+#include "checkpoint/folder.h"
+#include "checkpoint/manifest.h"
+#include "checkpoint/shard_index.h"
+#include "destination/name_text.h"
+#include "destination/shard_files.h"
+#include "destination/state_folder.h"
+#include "mxferry/error.h"
+
+namespace mxferry {
+namespace {
+
+namespace fs = std::filesystem;
+using Json = nlohmann::json;
+
+constexpr std::uint64_t kLargestPublication = std::uint64_t{64} << 20;
+
+// What a loader looks for first: without it the folder is no checkpoint to anybody.
+constexpr std::array<std::string_view, 2> kMarks = {"config.json", kIndexName};
+
+bool is_mark(const std::string& name) {
+  return std::ranges::find(kMarks, name) != kMarks.end();
+}
+
+struct Publication {
+  std::string work;
+  std::vector<std::string> install;
+  std::vector<std::string> remove;
+  bool sync = true;
+};
+
+fs::path publication_path(const fs::path& destination) {
+  return state_folder(destination) / kPublicationName;
+}
+
+Publication read_publication(const fs::path& destination) {
+  const fs::path path = publication_path(destination);
+  const Json json = Json::parse(read_text_file(path, kLargestPublication), nullptr, false);
+  const auto names = [&](const char* key) {
+    return json.is_object() ? names_from_json(json.value(key, Json())) : std::vector<std::string>();
+  };
+  Publication publication{.work = {}, .install = names("install"), .remove = names("remove")};
+  const std::vector<std::string> work = names("work");
+  if (work.size() != 1 || publication.install.empty()) {
+    throw Error(ErrorCode::invalid_argument, {.problem = "the file is damaged",
+                                              .file = path,
+                                              .advice = "Convert anew, with --force"});
+  }
+  publication.work = work[0];
+  publication.sync = json.value("sync", Json()) != false;
+  return publication;
+}
+
+void write_publication(const fs::path& destination, const Publication& publication) {
+  const Json json = {{"work", to_json_texts({publication.work})},
+                     {"install", to_json_texts(publication.install)},
+                     {"remove", to_json_texts(publication.remove)},
+                     {"sync", publication.sync}};
+  write_text_file(publication_path(destination), json.dump() + "\n", publication.sync);
+}
+
+// Takes the steps of a publication, those that were taken before left out.
+class Switch {
+ public:
+  Switch(const fs::path& destination, const Publication& publication)
+      : destination_(destination),
+        publication_(publication),
+        work_(state_folder(destination) / publication.work),
+        files_(work_ / kFilesFolder) {
+    for (const std::string& name : publication.install) {
+      if (is_there(files_ / name)) waiting_.insert(name);
+    }
+  }
+
+  void run() const {
+    refuse_losses();
+    remove_old();
+    sync();
+    install([](const std::string& name) { return !is_mark(name); });
+    sync();
+    install([](const std::string& name) { return name == kIndexName; });
+    install([](const std::string& name) { return is_mark(name) && name != kIndexName; });
+    sync();
+    if (is_there(work_)) discard_work(work_);
+    remove_file(publication_path(destination_));
+  }
+
+ private:
+  void refuse_losses() const {
+    for (const std::string& name : publication_.install) {
+      if (waiting_.contains(name) || is_file(destination_ / name)) continue;
+      throw Error(ErrorCode::invalid_argument,
+                  {.problem = "a file of the new checkpoint is lost",
+                   .file = destination_ / name,
+                   .advice = "Convert anew, with --force"});
+    }
+  }
+
+  // A file that was installed before is not an old one.
+  void remove_old() const {
+    const std::set<std::string> install(publication_.install.begin(), publication_.install.end());
+    const auto remove_those = [&](bool marks) {
+      for (const std::string& name : publication_.remove) {
+        const bool is_old = !install.contains(name) || waiting_.contains(name);
+        if (is_mark(name) == marks && is_old) remove_file(destination_ / name);
+      }
+    };
+    remove_those(true);
+    remove_those(false);
+  }
+
+  template <typename Predicate>
+  void install(Predicate is_wanted) const {
+    for (const std::string& name : publication_.install) {
+      if (!is_wanted(name) || !waiting_.contains(name)) continue;
+      rename_file(files_ / name, destination_ / name);
+    }
+  }
+
+  void sync() const {
+    if (!publication_.sync) return;
+    if (is_there(files_)) sync_folder(files_);
+    sync_folder(destination_);
+  }
+
+  const fs::path& destination_;
+  const Publication& publication_;
+  fs::path work_;
+  fs::path files_;
+  std::set<std::string> waiting_;  // files that are still in the work
+};
+
+void refuse_folders(const fs::path& destination, const std::vector<std::string>& files) {
+  for (const std::string& name : files) {
+    std::error_code error;
+    if (!fs::is_directory(fs::symlink_status(destination / name, error))) continue;
+    throw Error(ErrorCode::destination_exists,
+                {.problem = "a folder has the name of a file that is to be written",
+                 .file = destination / name,
+                 .advice = "Move it away, then run `mxferry finish` on the destination"});
+  }
+}
+
+// The files that an index lists, as far as it can be read.
+std::vector<std::string> listed_files(const fs::path& folder) {
+  std::vector<std::string> names;
+  try {
+    const fs::path path = folder / kIndexName;
+    if (!is_file(path)) return names;
+    const ShardIndex index = parse_shard_index(read_text_file(path, kLargestIndex), path);
+    for (const auto& [tensor, file] : index.weight_map) names.push_back(file);
+  } catch (const Error&) {
+    names.clear();  // an index that nobody can read
+  }
+  return names;
+}
+
+}  // namespace
+
+std::vector<std::string> checkpoint_files(const fs::path& folder) {
+  constexpr std::array<std::string_view, 4> kNames = {"config.json", kIndexName, kManifestName,
+                                                      "dtypes.json"};
+  constexpr std::string_view kOlderJournal = ".mxferry-journal";
+  const std::vector<std::string> listed = listed_files(folder);
+  std::vector<std::string> found;
+  for (const std::string& name : list_folder(folder)) {
+    const bool is_named = std::ranges::find(kNames, name) != kNames.end() ||
+                          std::ranges::find(listed, name) != listed.end();
+    if ((is_named || is_weights_name(name) || name.starts_with(kOlderJournal)) &&
+        !is_folder(folder / name)) {
+      found.push_back(name);
+    }
+  }
+  return found;
+}
+
+void publish(const fs::path& destination, const fs::path& work,
+             const std::vector<std::string>& files, bool sync) {
+  refuse_folders(destination, files);
+  const Publication publication{.work = work.filename().string(),
+                                .install = files,
+                                .remove = checkpoint_files(destination),
+                                .sync = sync};
+  write_publication(destination, publication);
+  Switch(destination, publication).run();
+}
+
+void complete_publication(const fs::path& destination) {
+  if (!is_there(publication_path(destination))) return;
+  const Publication publication = read_publication(destination);
+  Switch(destination, publication).run();
+}
+
+void drop_publication(const fs::path& destination) {
+  remove_file(publication_path(destination));
+}
+
+}  // namespace mxferry

@@ -1,0 +1,25 @@
+#pragma once
+
+#include <filesystem>
+#include <string>
+#include <vector>
+
+#include "mxferry/inspect.h"
+
+namespace mxferry {
+
+// The regular files of a checkpoint folder that a conversion carries along unchanged, by name:
+// everything at the top level but weights, their indexes, OpenAI's dtypes.json, a manifest, NeMo's
+// lists for a consolidation, config.json (which is edited), unfinished files and what is mxferry's
+// own. A link that leaves
+// the folder is not followed; it becomes a warning.
+std::vector<std::string> side_files(const std::filesystem::path& folder,
+                                    std::vector<Problem>& warnings);
+
+// Whether a file of this name holds weights or lists them.
+bool is_weight_file(const std::string& name);
+
+// Copies a file, atomically.
+void copy_side_file(const std::filesystem::path& from, const std::filesystem::path& to, bool sync);
+
+}  // namespace mxferry

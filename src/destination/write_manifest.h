@@ -1,0 +1,22 @@
+#pragma once
+
+#include <filesystem>
+#include <stop_token>
+#include <string>
+#include <vector>
+
+#include "checkpoint/manifest.h"
+
+namespace mxferry {
+
+// Writes a folder's manifest. Files whose digest is empty are read for it. Throws Error: io_error,
+// cancelled.
+void write_manifest(const std::filesystem::path& folder, Manifest digests, bool sync,
+                    const std::stop_token& stop);
+
+// Writes the manifest of these files of a finished checkpoint, unless it is there already. Takes the
+// DestinationLock. Throws Error: io_error, cancelled, destination_in_use.
+void add_manifest(const std::filesystem::path& destination, const std::vector<std::string>& files,
+                  bool sync, const std::stop_token& stop);
+
+}  // namespace mxferry
