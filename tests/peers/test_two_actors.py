@@ -1,0 +1,171 @@
+"""Two commands at one destination: one is stopped at a call, the other runs, the first goes on.
+
+MXFERRY_ACTORS_STEP: every STEPth of all interleavings is run, beginning with another one each time;
+1 is all of them. MXFERRY_ACTORS_CASE: only those whose name has this text in it, all of them.
+"""
+
+import collections
+import os
+import shutil
+import threading
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+from actors import ACTORS, FINISH, OLD_AND_PARTS, SAVE, STATES, A, Actor, Look, Run, State, World
+from laws import Actors, Broken, check_end, check_fault, check_no_mixture, check_repair
+
+STEP = int(os.environ.get("MXFERRY_ACTORS_STEP", "400"))
+CASE = os.environ.get("MXFERRY_ACTORS_CASE", "")
+# How many failures are told in full.
+SHOWN = 20
+
+FORCED_SUMS = [*A, "--force", "--checksum"]
+BOTH = next(state for state in STATES if state.killed and state.old)
+# What is killed, and what has a call that fails, on a folder that is occupied: its result.
+ALONE = [
+    *((state, [*A, "--force"], "A") for state in STATES if state.old),
+    *((state, FORCED_SUMS, "A with SHA256SUMS") for state in STATES if state.old),
+    *((state, [*SAVE, "--force"], "B") for state in STATES if state.old),
+    (OLD_AND_PARTS, FINISH, "A"),
+]
+
+
+class Interleaving(NamedTuple):
+    state: State
+    first: Actor
+    second: Actor
+    call: int
+    alone: tuple[bool, bool]
+
+    def __str__(self) -> str:
+        names = f"{self.first.name} / {self.second.name}"
+        return f"[{self.state.name}] {names} @ {self.call}"
+
+
+class Fault(NamedTuple):
+    state: State
+    command: list[str]
+    result: str
+    variable: str
+    call: int
+
+    def __str__(self) -> str:
+        command = " ".join(self.command)
+        return f"[{self.state.name}] {command} {self.variable}={self.call}"
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory) -> World:
+    return World(tmp_path_factory.mktemp("actors"))
+
+
+def interleave(world: World, case: Interleaving, box: Path):
+    """The first is stopped at a call, the second runs to its end, and the first goes on."""
+    target = world.place(case.state, box)
+    faults = {"FAULTS_ROOT": target}
+    first = Run(world.at(case.first.command, target), box / "1", **faults, FAULTS_STOP_AT=case.call)
+    second = None
+    try:
+        stopped = first.has_stopped()
+        check_no_mixture(world, Look(target), "when the first was stopped")
+        second = Run(world.at(case.second.command, target), box / "2", **faults)
+        assert not second.has_stopped()
+        if stopped:
+            check_no_mixture(world, Look(target), "when the second had ended")
+            first.go_on()
+            assert not first.has_stopped()
+    finally:
+        first.kill()
+        if second is not None:
+            second.kill()
+    both = ((case.first, first.ended()), (case.second, second.ended()))
+    actors = Actors(case.state, both)
+    check_end(world, actors, Look(target), case.alone)
+    check_repair(world, actors, target, box / "3")
+    beside = set(os.listdir(box)) - {"1", "2", "3", "dst"}
+    if beside:
+        raise Broken("nothing is left beside the destination", str(beside))
+
+
+def disturb(world: World, case: Fault, box: Path):
+    """One call fails, or the process is killed there."""
+    target = world.place(case.state, box)
+    command = world.at(case.command, target)
+    disturbed = Run(command, box / "1", FAULTS_ROOT=target, **{case.variable: case.call})
+    try:
+        assert not disturbed.has_stopped()
+    finally:
+        disturbed.kill()
+    ended = disturbed.ended()
+    check_fault(world, case.state, case.command, case.result, target, ended, box / "2")
+
+
+def run_all(world: World, name: str, cases: list, check: Callable, capsys):
+    """Runs a sample of the cases, all processors at work, and tells what did not hold."""
+    total = len(cases)
+    cases = (
+        [case for case in cases if CASE in str(case)] if CASE else cases[os.getpid() % STEP :: STEP]
+    )
+    failures: list[tuple[object, Broken]] = []
+    lock = threading.Lock()
+
+    def run_one(numbered: tuple[int, object]):
+        number, case = numbered
+        box = world.folder / f"{name} {number}"
+        try:
+            check(world, case, box)
+        except Broken as broken:
+            with lock:
+                failures.append((case, broken))
+        shutil.rmtree(box)
+
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        for _ in pool.map(run_one, enumerate(cases)):
+            pass
+    with capsys.disabled():
+        print(f"\n{len(cases)} of {total} {name} were run, laws were broken in {len(failures)}")
+    laws = collections.Counter(broken.law for _, broken in failures)
+    text = "".join(f"{count:6} times broken: {law}\n" for law, count in laws.most_common())
+    for case, broken in failures[:SHOWN]:
+        text += f"\n{case}\n{broken}\n"
+    assert not failures, text
+
+
+def on_all(function: Callable, arguments: list) -> list:
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        return list(pool.map(lambda argument: function(*argument), arguments))
+
+
+def interleavings(world: World) -> list[Interleaving]:
+    """Every pair in every state, at every call of the first, and once after its end."""
+    cases = []
+    for state in STATES:
+        made = world.made(state)
+        counts = on_all(world.alone, [(made, actor.command) for actor in ACTORS])
+        for first, (count, first_ended) in zip(ACTORS, counts, strict=True):
+            for second, (_, second_ended) in zip(ACTORS, counts, strict=True):
+                alone = (first_ended.status == 0, second_ended.status == 0)
+                for call in range(1, count + 2):
+                    cases.append(Interleaving(state, first, second, call, alone))
+    return cases
+
+
+def test_of_two_commands_one_does_it_or_both_do_the_same(world, capsys):
+    run_all(world, "interleavings", interleavings(world), interleave, capsys)
+
+
+def test_an_error_or_a_kill_never_costs_the_old_checkpoint(world, capsys):
+    cases = []
+    counts = on_all(world.alone, [(world.made(state), command) for state, command, _ in ALONE])
+    for (state, command, result), (count, _) in zip(ALONE, counts, strict=True):
+        for variable in ("FAULTS_AT", "FAULTS_KILL_AT"):
+            cases += [Fault(state, command, result, variable, i) for i in range(1, count + 1)]
+    run_all(world, "faults", cases, disturb, capsys)
+
+
+@pytest.mark.parametrize("state", [BOTH, OLD_AND_PARTS], ids=lambda state: state.name)
+def test_work_that_is_not_finished_leaves_the_old_checkpoint(world, state):
+    assert Look(world.made(state)).files == world.results[state.old].files
