@@ -121,8 +121,13 @@ class Ended(NamedTuple):
     error: str  # the name of the error
     output: str
 
+    @property
+    def has_message(self) -> bool:
+        return "mxferry: " in self.output and self.error != ""
+
     def __str__(self) -> str:
-        return f"exit status {self.status} {self.error}\n{self.output}"
+        text = f"exit status {self.status} {self.error}".rstrip()
+        return text if self.status == 0 else f"{text}: {self.output.strip()}"
 
 
 class Run:
@@ -178,7 +183,10 @@ class Run:
             lines = stderr.splitlines()
             error = lines[-1] if len(lines) > 1 else ""
         elif stdout.startswith("{"):
-            error = json.loads(stdout).get("error", {}).get("code", "")
+            told = json.loads(stdout).get("error", {})
+            error = told.get("code", "")
+            # As without --json.
+            stdout = f"mxferry: {told['message']}\n" if told else ""
         return Ended(self.command, self._process.returncode, error, stdout + stderr)
 
 
@@ -285,7 +293,7 @@ class World:
         for number, command in enumerate(state.commands):
             if state.killed and number == len(state.commands) - 1:
                 count, _ = self.alone(target, command)
-                faults = {"FAULTS_ROOT": target, "FAULTS_KILL_AT": count * 2 // 3}
+                faults = {"FAULTS_ROOT": target, "FAULTS_KILL_AT": count // 2}
                 ended = run(self.at(command, target), self.folder / "log", **faults)
                 assert ended.status == -signal.SIGKILL, ended
             else:

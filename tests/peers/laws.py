@@ -4,9 +4,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 import safetensors
-from actors import NOTES, PARTS, A, Actor, Ended, Look, State, World, run
+from actors import FINISH, PARTS, A, Actor, Ended, Look, State, World, run
 
-FINISHED = ("finish", "DST", "--json")
 # How a command may fail because of what is at the destination, or who is at work there.
 REFUSALS = {
     "destination_exists",
@@ -70,8 +69,7 @@ def check_manner(actor: Actor, ended: Ended, state: State):
     allowed = set(REFUSALS)
     if not actor.makes and state.name == "nothing":
         allowed.add("not_a_checkpoint")
-    said = "mxferry: " in ended.output or '"message"' in ended.output
-    require(said, "an error has a message", f"{actor.name}: {ended}")
+    require(ended.has_message, "an error has a message", f"{actor.name}: {ended}")
     require(ended.error in allowed, "an error is about the destination", f"{actor.name}: {ended}")
 
 
@@ -126,8 +124,10 @@ def check_results(actors: Actors, found: str, seen: str):
     state, makers = actors.state, actors.makers
     made = {actor.makes for actor in makers}
     if not makers and actors.finished:
-        # Of what was pending, or of the old one, which it may have seen alone.
-        allowed = ({"A"} if actors.are_parts_done else set()) | ({state.old} - {""})
+        # Of what was pending, or of the old one, which it may have seen alone. What was killed may
+        # have been done but for the finish.
+        allowed = {"A"} if actors.are_parts_done or state.killed else set()
+        allowed |= {state.old} - {""}
         require(found in allowed, "finish makes what the parts are of", seen)
     elif not makers:
         require(found == state.old, "who fails changes nothing", seen)
@@ -141,18 +141,18 @@ def check_results(actors: Actors, found: str, seen: str):
 
 
 def check_permission(actors: Actors, seen: str):
-    """Who has no --force does what is there already, or finds nothing."""
+    """Who has no --force finds nothing, or does what is there already."""
     state, done = actors.state, actors.done
     for actor in done:
         if actor.forced or not actor.makes:
             continue
         others = [other for other in done if other is not actor and other.makes]
-        allowed = any(other.makes == actor.makes for other in others)
-        rivals = [other for other in others if not other.forced]
-        if state.name == "nothing" or (state.pending and not state.old and actor.makes == "A"):
-            allowed = allowed or not rivals
-        if state.pending and actor.makes == "A" and not rivals:
-            allowed = True
+        finds_nothing = state.name == "nothing" or (state.pending and actor.makes == "A")
+        if others:
+            same = any(other.makes == actor.makes for other in others)
+            allowed = same or (finds_nothing and others[0].forced)
+        else:
+            allowed = finds_nothing
         require(allowed, "without --force nobody takes what is another's", f"{actor.name}, {seen}")
 
 
@@ -160,14 +160,14 @@ def check_repair(world: World, actors: Actors, target: Path, log: Path):
     """One more command makes the right checkpoint of whatever is left."""
     command = [*A, "--force"]
     if actors.are_parts_done and not actors.makers and not actors.finished:
-        ended = run(world.at(["finish", "DST", "--json"], target), log)
+        ended = run(world.at(FINISH, target), log)
         if any(actor.forced for actor in actors.parts):
             # May have begun anew what the other had done; then it says so.
             if ended.status == 3 and ended.error == "unfinished_conversion":
                 for part in PARTS:
                     ended = run(world.at([*A, *part, "--resume"], target), log)
                     require(ended.status == 0, "a part can be done again", f"{ended}\n{actors}")
-                ended = run(world.at(["finish", "DST", "--json"], target), log)
+                ended = run(world.at(FINISH, target), log)
         require(ended.status == 0, "finish ends what the parts have done", f"{ended}\n{actors}")
         check_is(world, "A", target, f"after finish\n{actors}")
     ended = run(world.at(command, target), log)
@@ -184,24 +184,15 @@ def check_is(world: World, result: str, target: Path, seen: str):
     require(not look.state, "nothing of the work is left", f"{look.state}\n{seen}")
 
 
-def check_fault(
-    world: World,
-    state: State,
-    command: list[str],
-    result: str,
-    target: Path,
-    ended: Ended,
-    log: Path,
-):
+def check_fault(world: World, state: State, actor: Actor, ended: Ended, target: Path, log: Path):
     """After one command on an occupied folder that was killed, or of which one call failed."""
+    result = actor.makes
     look = Look(target)
     seen = f"{look.state}, {sorted(look.files)}\n{ended}"
     require("Sanitizer" not in ended.output, "no report of a sanitizer", seen)
     require(ended.status in (0, 2, 3, 4, 5, -9), "an error, and no crash", seen)
-    if ended.status in (2, 3, 4, 5):
-        said = "mxferry: " in ended.output or '"message"' in ended.output
-        require(said, "an error has a message", seen)
-    require(look.notes == b"what I did\n", "files of others stay", f"{NOTES}, {seen}")
+    require(ended.status <= 0 or ended.has_message, "an error has a message", seen)
+    require(look.notes == b"what I did\n", "files of others stay", seen)
     found = identify(world, look, seen)
     if ended.status == 0:
         require(found == result, "who ends well has done it", f"found '{found}', {seen}")
@@ -210,12 +201,12 @@ def check_fault(
         require(found in (state.old, result), "the old or the new one is there", seen)
     else:
         # In the short change from one to the other, when everything else is done.
-        again = run(world.at(list(FINISHED), target), log)
+        again = run(world.at(FINISH, target), log)
         said = f"{again}\n{seen}"
         require(again.status == 0, "the old one stays until the new one is whole", said)
         check_is(world, result, target, f"after finish\n{seen}")
-    if ended.status != 0 and not found == result:
-        again = run(world.at(command, target), log)
+    if ended.status != 0 and found != result:
+        again = run(world.at(actor.command, target), log)
         require(again.status == 0, "the same command again does it", f"{again}\n{seen}")
         check_is(world, result, target, f"after the same command again\n{seen}")
     again = run(world.at([*A, "--force"], target), log)
