@@ -17,6 +17,10 @@ export SRC DST TO DTYPE PRESET JOBS
 export CMAKE_BUILD_PARALLEL_LEVEL := $(JOBS)
 export CTEST_PARALLEL_LEVEL := $(JOBS)
 
+# Names the programs of a build for tests/peers.
+commands_of = MXFERRY=$(CURDIR)/build/$(1)/mxferry SAVE_MODEL=$(CURDIR)/build/$(1)/save_model \
+  FAULTS=$(CURDIR)/build/$(1)/tests/faults/libfaults.so
+
 .PHONY: help convert test test-cpp test-python fuzz check-deep wheel lint format bench install clean
 
 help:  ## show this list
@@ -41,7 +45,7 @@ test-python: test-cpp wheel  ## the part of `make test` that needs PyTorch and T
 	@scripts/nemo.sh build/venv
 	@scripts/venv.sh build/venv-numpy tests/requirements-numpy.txt
 	@scripts/install-wheel.sh build/venv build/venv-numpy
-	MXFERRY=$(CURDIR)/build/asan/mxferry build/venv/bin/python -m pytest -p no:cacheprovider tests/peers
+	$(call commands_of,asan) build/venv/bin/python -m pytest -p no:cacheprovider tests/peers
 	# Bounds of memory, which a sanitizer's own hides.
 	MXFERRY=$(CURDIR)/build/venv/bin/mxferry python3 tests/cli/cgroup_test.py
 	MXFERRY=$(CURDIR)/build/venv/bin/mxferry python3 tests/cli/hostile_test.py
@@ -57,13 +61,16 @@ fuzz:  ## run every fuzz target for SECONDS=60 each, JOBS of them at once
 	scripts/fuzz.sh $(SECONDS)
 
 # What takes too long for every change: hours of fuzzing, many times more cases of every property,
-# every test under ThreadSanitizer.
+# every interleaving of two commands, every test under ThreadSanitizer.
 check-deep:  ## fuzz half an hour a target, properties with 5000 cases, every fault, TSan
 	$(MAKE) fuzz SECONDS=1800
-	@scripts/setup.sh build test
+	@scripts/setup.sh build test python
+	@scripts/venv.sh build/venv tests/requirements.txt
 	cmake --preset dev
 	cmake --build --preset dev
 	RC_PARAMS="max_success=5000" MXFERRY_KILLS=200 MXFERRY_FAULTS_STEP=1 ctest --preset dev
+	MXFERRY_ACTORS_STEP=1 $(call commands_of,dev) build/venv/bin/python -m pytest -p no:cacheprovider \
+	  tests/peers/test_two_actors.py
 	cmake --preset tsan
 	cmake --build --preset tsan
 	ctest --preset tsan
