@@ -88,7 +88,8 @@ class CheckpointWriter {
   // that overlap), nonfinite_weight, overflow, io_error, cancelled.
   void write(const std::vector<ConstRegion>& regions, const WriteOptions& options = {}) const;
 
-  // Returns when what this writer wrote is on the disk; at once without WriterOptions::sync.
+  // Ends what this writer writes: puts it where commit() finds it, and with WriterOptions::sync
+  // returns when it is on the disk. Every process calls it.
   void sync() const;
 
   // Writes the other files and puts the new checkpoint in the place of the old one. After an error

@@ -285,12 +285,8 @@ void take_final_name(const std::filesystem::path& path, bool sync) {
   if (sync) sync_folder(path.parent_path());
 }
 
-AtomicFile::AtomicFile(std::filesystem::path path, bool sync, Writers writers)
-    : path_(std::move(path)),
-      sync_(sync),
-      removes_(writers == Writers::one),
-      file_(removes_ ? File::create(partial_name(path_))
-                     : File::create_or_open(partial_name(path_))) {}
+AtomicFile::AtomicFile(std::filesystem::path path, bool sync)
+    : path_(std::move(path)), sync_(sync), file_(File::create(partial_name(path_))) {}
 
 AtomicFile::~AtomicFile() {
   if (removes_) ::unlink(file_.path().c_str());
@@ -301,10 +297,6 @@ void AtomicFile::commit() {
   take_final_name(path_, false);
   removes_ = false;
   if (sync_) sync_folder(path_.parent_path());
-}
-
-void AtomicFile::leave() const {
-  if (sync_) file_.sync();
 }
 
 void sync_folder(const std::filesystem::path& folder) {

@@ -93,25 +93,19 @@ void rename_file(const std::filesystem::path& from, const std::filesystem::path&
 // renamed by commit(). Destroyed before that, it removes the partial file.
 class AtomicFile {
  public:
-  // `shared`: other processes write other parts of it. What is there stays, and nothing is removed
-  // or renamed.
-  enum class Writers { one, shared };
-
   // `sync`: commit() waits for the disk, first for the data, then for the name.
-  AtomicFile(std::filesystem::path path, bool sync, Writers writers = Writers::one);
+  AtomicFile(std::filesystem::path path, bool sync);
   AtomicFile(const AtomicFile&) = delete;
   AtomicFile& operator=(const AtomicFile&) = delete;
   ~AtomicFile();
 
   const File& file() const noexcept { return file_; }
   void commit();
-  // Of a shared file: waits for the disk, where that is wanted.
-  void leave() const;
 
  private:
   std::filesystem::path path_;
   bool sync_;
-  bool removes_;
+  bool removes_ = true;
   File file_;
 };
 

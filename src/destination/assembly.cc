@@ -12,6 +12,7 @@
 #include "destination/shard_files.h"
 #include "destination/state_folder.h"
 #include "destination/write_manifest.h"
+#include "flow/borders.h"
 #include "mxferry/error.h"
 
 namespace mxferry {
@@ -32,14 +33,30 @@ SafetensorsHeader read_whole_header(const fs::path& path, std::uint64_t size) {
   return header;
 }
 
+// Gives a shard that several processes have written its header, and the pages at their borders.
+void put_together(const WrittenWork& work, const RecordedFile& shard, const fs::path& partial) {
+  const auto borders = work.borders.find(shard.name);
+  if (borders == work.borders.end()) return;
+  const File file = File::open_for_writing(partial);
+  const fs::path header = work.path / kPiecesFolder / (kHeaderPrefix + shard.name);
+  if (is_there(header)) {
+    const std::string text = read_text_file(header, shard.size);
+    file.write(0, std::as_bytes(std::span(text)));
+  }
+  for (const fs::path& path : borders->second) Borders(path, shard.size).apply(file);
+  if (work.sync) file.sync();
+}
+
 // Gives every shard its final name and returns what they hold.
-ShardIndex name_shards(const fs::path& folder, const std::vector<RecordedFile>& shards) {
+ShardIndex name_shards(const WrittenWork& work, const std::vector<RecordedFile>& shards) {
+  const fs::path folder = work.path / kFilesFolder;
   ShardIndex index;
   std::uint64_t total = 0;
   std::vector<fs::path> unnamed;
   for (const RecordedFile& shard : shards) {
     const fs::path path = folder / shard.name;
     const bool has_name = is_there(path);
+    if (!has_name) put_together(work, shard, partial_name(path));
     const SafetensorsHeader header =
         read_whole_header(has_name ? path : partial_name(path), shard.size);
     if (!has_name) unnamed.push_back(path);
@@ -63,10 +80,20 @@ ShardIndex name_shards(const fs::path& folder, const std::vector<RecordedFile>& 
 
 }  // namespace
 
+std::map<std::string, std::vector<fs::path>> all_borders(const fs::path& work) {
+  std::map<std::string, std::vector<fs::path>> borders;
+  for (const std::string& name : list_folder(work / kPiecesFolder)) {
+    if (!name.starts_with(kHeaderPrefix)) {
+      borders[name.substr(name.find('.') + 1)].push_back(work / kPiecesFolder / name);
+    }
+  }
+  return borders;
+}
+
 Assembly assemble(const WrittenWork& work, const std::stop_token& stop) {
   const fs::path folder = work.path / kFilesFolder;
   const std::vector<RecordedFile> shards = recorded_files(work.record);
-  const ShardIndex index = name_shards(folder, shards);
+  const ShardIndex index = name_shards(work, shards);
   if (work.sync) sync_folder(folder);
   Assembly assembly{.files = {}, .shards = shards.size(), .bytes = 0};
   for (const RecordedFile& shard : shards) {

@@ -2,6 +2,7 @@
 
 #include <cstdint>
 #include <filesystem>
+#include <map>
 #include <nlohmann/json.hpp>
 #include <set>
 #include <stop_token>
@@ -19,6 +20,8 @@ struct WrittenWork {
   nlohmann::json record;             // make_record()
   std::set<std::string> side_files;  // beside the weights and what is made of them
   Manifest digests;                  // of the shards, as far as they are known
+  // The border files of the shards that several processes have written, by shard.
+  std::map<std::string, std::vector<std::filesystem::path>> borders;
   bool sync = true;
   bool forced = false;  // it may replace what is at the destination
 };
@@ -30,8 +33,12 @@ struct Assembly {
   std::uint64_t bytes = 0;  // of the shards
 };
 
-// Checks that every shard is whole, gives those that several parts have written their names, and
-// adds the index and the manifest. May run again after a crash. Throws Error: io_error, cancelled
+// The border files of a work that processes have written together which all have succeeded.
+std::map<std::string, std::vector<std::filesystem::path>> all_borders(
+    const std::filesystem::path& work);
+
+// Puts together the shards that several processes have written, checks that every shard is whole,
+// and adds the index and the manifest. May run again after a crash. Throws Error: io_error, cancelled
 // (while checksums are computed), what a file that is not whole gives.
 Assembly assemble(const WrittenWork& work, const std::stop_token& stop);
 

@@ -1,7 +1,9 @@
 #include "mxferry/checkpoint_writer.h"
 
 #include <algorithm>
+#include <fmt/format.h>
 #include <nlohmann/json.hpp>
+#include <random>
 #include <span>
 #include <string_view>
 #include <system_error>
@@ -21,6 +23,7 @@
 #include "destination/conversion_record.h"
 #include "destination/destination.h"
 #include "destination/shard_files.h"
+#include "destination/state_folder.h"
 #include "source/reference_scales.h"
 #include "destination/side_files.h"
 #include "source/source_checkpoint.h"
@@ -179,8 +182,13 @@ struct CheckpointWriter::State {
     for (std::size_t shard = 0; shard < count; ++shard) names.push_back(shard_name(shard, count));
     files = lay_out(plan.target, names).files;
     record = make_record(options, reference ? &*reference : nullptr, files);
-    const fs::path folder = files_folder(options.destination, record);
-    for (OutputFile& file : files) file.path = folder / file.path;
+    const fs::path work = work_path(options.destination, record);
+    const std::string writer = fmt::format("writer-{:08x}{:08x}.", std::random_device()(),
+                                           std::random_device()());
+    for (OutputFile& file : files) {
+      file.borders = work / kPiecesFolder / (writer + file.path.string());
+      file.path = work / kFilesFolder / file.path;
+    }
     sink = std::make_unique<SharedShards>(plan.target, files);
   }
 
@@ -311,7 +319,7 @@ void CheckpointWriter::write(const std::vector<ConstRegion>& regions,
 }
 
 void CheckpointWriter::sync() const {
-  if (state_->options.sync) state_->sink->sync();
+  state_->sink->finish(state_->options.sync);
 }
 
 void CheckpointWriter::discard() noexcept {
@@ -324,6 +332,7 @@ void CheckpointWriter::commit() {
     throw Error(ErrorCode::invalid_argument, {.problem = "commit() is for the process that has "
                                                          "called create(), and once"});
   }
+  s.sink->finish(s.options.sync);
   s.destination->note_side_files(s.write_other_files());
   s.destination->publish();
   s.destination.reset();

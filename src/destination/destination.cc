@@ -33,8 +33,8 @@ void sync_file(const fs::path& path) {
 
 }  // namespace
 
-fs::path files_folder(const fs::path& destination, const nlohmann::json& record) {
-  return state_folder(destination) / work_name(record) / kFilesFolder;
+fs::path work_path(const fs::path& destination, const nlohmann::json& record) {
+  return state_folder(destination) / work_name(record);
 }
 
 Destination::Destination(const DestinationRequest& request, fs::path work, FileLock part,
@@ -66,9 +66,10 @@ void Destination::adopt(const JournalContent& content, bool is_own) {
     }
     const auto shared = content.shared.find(file.name);
     if (is_own && shared != content.shared.end() && is_kept(shared->second) &&
-        is_whole_file(partial_name(path), file.size)) {
+        is_whole_file(partial_name(path), file.size) && is_there(borders_of(file.name))) {
       const bool must_sync = request_.sync && !shared->second.synced;
       if (must_sync) sync_file(partial_name(path));
+      if (must_sync) sync_file(borders_of(file.name));
       shared_.insert(file.name);
       if (must_sync) journal_->note_shared(file.name);
     }
@@ -90,6 +91,14 @@ Destination::~Destination() {
 
 bool Destination::is_worth_resuming() const noexcept {
   return is_resumable(request_.record) && (request_.part.world > 1 || !finished_.empty());
+}
+
+fs::path Destination::borders_of(const std::string& shard) const {
+  return work_ / kPiecesFolder / (journal_name(request_.part) + "." + shard);
+}
+
+void Destination::write_header(const std::string& shard, std::string_view header) const {
+  write_text_file(work_ / kPiecesFolder / (kHeaderPrefix + shard), header, request_.sync);
 }
 
 bool Destination::has_written(const std::string& shard) const {
@@ -118,11 +127,14 @@ void Destination::note_done() {
 }
 
 void Destination::publish() {
+  std::map<std::string, std::vector<fs::path>> borders;
+  if (!is_resumable(request_.record)) borders = all_borders(work_);
   const WrittenWork work{.destination = request_.folder,
                          .path = work_,
                          .record = request_.record,
                          .side_files = journal_->content().side_files,
                          .digests = digests_,
+                         .borders = std::move(borders),
                          .sync = request_.sync,
                          .forced = journal_->content().forced};
   put_in_place(work, assemble(work, request_.stop), request_.stop);

@@ -9,6 +9,7 @@
 #include <set>
 #include <stop_token>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "destination/inputs.h"
@@ -48,6 +49,12 @@ class Destination {
 
   // Where a file of the new checkpoint is made.
   std::filesystem::path path_of(const std::string& name) const { return files_ / name; }
+
+  // Where this part's pieces of a shard go that others write too: see borders.h.
+  std::filesystem::path borders_of(const std::string& shard) const;
+  // Keeps the header of a shard that several parts write, which is written when they are put
+  // together.
+  void write_header(const std::string& shard, std::string_view header) const;
 
   // The shards that have their final names, whoever wrote them.
   const std::set<std::string>& finished() const noexcept { return finished_; }
@@ -94,8 +101,8 @@ class Destination {
 // be told without changing anything.
 void check_destination(const DestinationRequest& request);
 
-// Where all processes that write one work together make its files.
-std::filesystem::path files_folder(const std::filesystem::path& destination,
-                                   const nlohmann::json& record);
+// The work that all processes write together that save one model.
+std::filesystem::path work_path(const std::filesystem::path& destination,
+                                const nlohmann::json& record);
 
 }  // namespace mxferry

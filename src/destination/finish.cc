@@ -11,6 +11,7 @@
 #include "destination/assembly.h"
 #include "destination/conversion_record.h"
 #include "destination/publication.h"
+#include "destination/snapshot.h"
 #include "destination/state_folder.h"
 #include "mxferry/convert.h"
 #include "mxferry/error.h"
@@ -73,11 +74,16 @@ WrittenWork written_work(const fs::path& destination, const Work& work, const Pa
                       .path = work.path,
                       .record = work.record,
                       .side_files = {},
-                      .digests = {}};
+                      .digests = {},
+                      .borders = {}};
   for (const auto& [rank, journal] : parts.journals) {
     const JournalContent& content = journal->content;
     written.sync &= content.synced;
     written.side_files.insert(content.side_files.begin(), content.side_files.end());
+    for (const auto& [shard, noted] : content.shared) {
+      const std::string name = journal_name(journal->part) + "." + shard;
+      written.borders[shard].push_back(work.path / kPiecesFolder / name);
+    }
   }
   // An earlier run with another number of parts may have written some.
   for (const FoundJournal& journal : work.parts) {
@@ -152,10 +158,13 @@ std::optional<std::string> work_to_finish(const fs::path& destination, const std
 }
 
 FinishReport already_finished(const fs::path& destination) {
-  const SourceCheckpoint found = open_source(destination.string());
-  require_sound(found);
-  FinishReport report{.parts = 0, .files = found.folder.shards.size()};
-  for (const Shard& shard : found.folder.shards) report.bytes += file_size(shard.header);
+  FinishReport report;
+  look_at(destination, [&] {
+    const SourceCheckpoint found = open_source(destination.string());
+    require_sound(found);
+    report.files = found.folder.shards.size();
+    for (const Shard& shard : found.folder.shards) report.bytes += file_size(shard.header);
+  });
   return report;
 }
 

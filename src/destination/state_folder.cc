@@ -169,7 +169,8 @@ std::vector<Work> find_works(const fs::path& destination) {
 
 fs::path create_work(const fs::path& destination, const Json& record, bool sync) {
   const fs::path work = state_folder(destination) / work_name(record);
-  if (!make_folder(work) || !make_folder(work / kFilesFolder)) {
+  if (!make_folder(work) || !make_folder(work / kFilesFolder) ||
+      !make_folder(work / kPiecesFolder)) {
     fail(work, "create the folder", std::make_error_code(std::errc::no_such_file_or_directory));
   }
   write_text_file(work / kRecordName, dump_record(record), sync);

@@ -24,6 +24,7 @@ namespace mxferry {
 //     part-00001-of-00004  the journal of a part, locked while the part is at work
 //     finish               locked by the process that puts the parts together
 //     files/               the new checkpoint's files
+//     pieces/              of shards that several processes write: headers and borders (borders.h)
 //   trash-N                is being removed
 
 // The exclusive right to decide what happens to a destination, and to change it.
@@ -80,6 +81,9 @@ inline constexpr std::string_view kTrashPrefix = "trash-";
 inline constexpr const char* kRecordName = "record";
 inline constexpr const char* kFinishName = "finish";
 inline constexpr const char* kFilesFolder = "files";
+inline constexpr const char* kPiecesFolder = "pieces";
+// The names of pieces: "header.SHARD", and of borders "WRITER.SHARD".
+inline constexpr const char* kHeaderPrefix = "header.";
 
 // The functions that follow take a DestinationLock to be held.
 

@@ -4,9 +4,16 @@
 #include <vector>
 
 #include "base/file.h"
+#include "flow/borders.h"
 #include "flow/sink.h"
 
 namespace mxferry {
+
+// A file, and what of it is still in a border file.
+struct WrittenFile {
+  File file;
+  std::optional<Borders> borders = {};
+};
 
 // Compares what it is given with what files hold already, byte for byte: running a conversion into
 // it again proves that the files are its result. Thread-safe.
@@ -14,7 +21,7 @@ class ReadBack : public Sink {
  public:
   // `files` by StoredTensor::shard, as far as they are written to. The catalog must outlive this
   // object.
-  ReadBack(const Catalog& catalog, std::vector<std::optional<File>> files)
+  ReadBack(const Catalog& catalog, std::vector<std::optional<WrittenFile>> files)
       : catalog_(catalog), files_(std::move(files)) {}
 
   // Throws Error(verification_failed) with file, tensor and place.
@@ -23,7 +30,7 @@ class ReadBack : public Sink {
 
  private:
   const Catalog& catalog_;
-  std::vector<std::optional<File>> files_;
+  std::vector<std::optional<WrittenFile>> files_;
 };
 
 }  // namespace mxferry

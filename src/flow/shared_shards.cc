@@ -1,8 +1,8 @@
 #include "flow/shared_shards.h"
 
-#include <string>
 #include <utility>
 
+#include "base/file.h"
 #include "mxferry/error.h"
 
 namespace mxferry {
@@ -10,21 +10,19 @@ namespace mxferry {
 SharedShards::SharedShards(const Catalog& catalog, std::vector<OutputFile> files)
     : catalog_(catalog), files_(std::move(files)), shards_(files_.size()) {}
 
-const File& SharedShards::open(std::size_t shard) {
+SharedFile& SharedShards::open(std::size_t shard) {
   OpenShard& state = shards_[shard];
   const std::lock_guard lock(state.opening);
   if (!state.file) {
     const OutputFile& output = files_[shard];
-    File file = File::open_for_writing(partial_name(output.path));
-    if (file.size() != output.size) {
-      throw Error(ErrorCode::file_size_mismatch,
-                  {.problem = "the shard that is to be filled is not the one that was created",
-                   .file = file.path(),
-                   .expected = std::to_string(output.size) + " bytes",
-                   .found = std::to_string(file.size()),
-                   .advice = "Is something else writing to this folder?"});
+    const std::filesystem::path path = partial_name(output.path);
+    if (!is_there(path)) {
+      throw Error(ErrorCode::io_error,
+                  {.problem = "the file that is to be filled is not there",
+                   .file = path,
+                   .advice = "Do all processes see the same folder?"});
     }
-    state.file = std::move(file);
+    state.file.emplace(path, output.borders, output.size);
   }
   return *state.file;
 }
@@ -35,9 +33,9 @@ void SharedShards::write(std::size_t tensor, std::uint64_t offset,
   open(stored.shard).write(stored.offset + offset, bytes);
 }
 
-void SharedShards::sync() const {
-  for (const OpenShard& shard : shards_) {
-    if (shard.file) shard.file->sync();
+void SharedShards::finish(bool sync) {
+  for (OpenShard& shard : shards_) {
+    if (shard.file) shard.file->finish(sync);
   }
 }
 

@@ -8,13 +8,14 @@
 #include <span>
 #include <vector>
 
-#include "base/file.h"
+#include "flow/shared_file.h"
 #include "flow/sink.h"
 #include "recipe/catalog.h"
 
 namespace mxferry {
 
-// Shards under their unfinished names, which another process has created and others write to too.
+// Shards under their unfinished names, which another process has created and others write to too:
+// see shared_file.h. OutputFile::borders says where what this one has of their pages goes.
 class SharedShards : public Sink {
  public:
   // `files` by StoredTensor::shard, whose offsets are set. The catalog must outlive this object.
@@ -23,16 +24,17 @@ class SharedShards : public Sink {
   void write(std::size_t tensor, std::uint64_t offset, std::span<const std::byte> bytes) override;
   void finish_shard(std::size_t) override {}
 
-  // Returns when what was written here is on the disk.
-  void sync() const;
+  // Puts what was written here into the files and the border files. `sync`: and returns when it is
+  // on the disk. Nothing is written after it.
+  void finish(bool sync);
 
  private:
   struct OpenShard {
     std::mutex opening;
-    std::optional<File> file;
+    std::optional<SharedFile> file;
   };
 
-  const File& open(std::size_t shard);
+  SharedFile& open(std::size_t shard);
 
   const Catalog& catalog_;
   std::vector<OutputFile> files_;

@@ -15,6 +15,7 @@
 
 #include "base/file.h"
 #include "flow/file_digest.h"
+#include "flow/shared_file.h"
 #include "recipe/catalog.h"
 
 namespace mxferry {
@@ -38,8 +39,9 @@ struct OutputFile {
   std::filesystem::path path;  // its final name
   std::string header;          // the bytes before the data
   std::uint64_t size = 0;      // of the whole file
-  // Other processes write to it too: finish_shard() leaves it unfinished.
-  bool shared = false;
+  // Where this process's border file goes, if others write to the file too (shared_file.h): then
+  // finish_shard() leaves it unfinished, and without its header.
+  std::filesystem::path borders = {};
   // It is there already: what is written to it goes nowhere.
   bool finished = false;
 };
@@ -68,12 +70,15 @@ class FileSink : public Sink {
   struct OpenShard {
     std::mutex opening;
     bool is_open = false;
-    std::optional<AtomicFile> file;
+    std::optional<AtomicFile> file;      // one of these
+    std::optional<SharedFile> shared;
     std::optional<FileDigest> digest;
     std::atomic<std::uint64_t> unflushed = 0;
   };
 
   OpenShard& open(std::size_t shard);
+  void create(const OutputFile& output, OpenShard& state) const;
+  static void share(const OutputFile& output, OpenShard& state);
   void flush_window(OpenShard& shard, std::uint64_t written) const;
 
   const Catalog& catalog_;

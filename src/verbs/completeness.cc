@@ -1,21 +1,18 @@
 #include "verbs/completeness.h"
 
 #include <algorithm>
-#include <array>
 #include <optional>
 #include <set>
 #include <span>
 #include <string>
-#include <tuple>
 #include <utility>
 
 #include "base/file.h"
-#include "checkpoint/folder.h"
 #include "checkpoint/manifest.h"
 #include "checkpoint/shard_index.h"
 #include "destination/publication.h"
 #include "destination/shard_files.h"
-#include "destination/state_folder.h"
+#include "destination/snapshot.h"
 #include "flow/read_back.h"
 #include "flow/share.h"
 #include "mxferry/error.h"
@@ -31,22 +28,6 @@ namespace fs = std::filesystem;
                .file = folder,
                .found = difference,
                .advice = "Give a new folder, or --force to replace a checkpoint there"});
-}
-
-// Name, size and time of change of everything in a folder.
-using Snapshot = std::set<std::tuple<std::string, std::uint64_t, std::int64_t>>;
-
-Snapshot snapshot_of(const fs::path& folder) {
-  Snapshot snapshot;
-  for (const std::string& name : list_folder(folder)) {
-    if (!is_file(folder / name)) continue;
-    const File file = File::open_for_reading(folder / name);
-    snapshot.emplace(name, file.size(), file.modified());
-  }
-  if (is_there(state_folder(folder) / kPublicationName)) {
-    snapshot.emplace(kPublicationName, 0, 0);
-  }
-  return snapshot;
 }
 
 bool holds(const File& file, std::string_view text) {
@@ -130,17 +111,16 @@ class SmallFiles {
 };
 
 void compare_weights(const ConvertOptions& options, const Preparation& p, WeightPasses& passes) {
-  std::vector<std::optional<File>> files;
+  std::vector<std::optional<WrittenFile>> files;
   for (const std::string& name : p.names) {
-    files.emplace_back(File::open_for_reading(options.destination / name));
+    files.emplace_back(WrittenFile{File::open_for_reading(options.destination / name)});
   }
   ReadBack sink(p.plan.target, std::move(files));
   try {
     passes.run(p.share, sink);
   } catch (const Error& error) {
     if (error.code() != ErrorCode::verification_failed) throw;
-    refuse(options.destination,
-           "the weights of '" + error.details().tensor + "' are others");
+    refuse(options.destination, "the weights of '" + error.details().tensor + "' are others");
   }
 }
 
@@ -148,14 +128,10 @@ void compare_weights(const ConvertOptions& options, const Preparation& p, Weight
 
 void prove_complete(const ConvertOptions& options, const Preparation& preparation,
                     WeightPasses& passes) {
-  const Snapshot before = snapshot_of(options.destination);
-  SmallFiles(options, preparation).check();
-  compare_weights(options, preparation, passes);
-  if (snapshot_of(options.destination) == before) return;
-  throw Error(ErrorCode::destination_in_use,
-              {.problem = "the folder was changed while it was compared",
-               .file = options.destination,
-               .advice = "Wait for the process that changes it, then run this again"});
+  look_at(options.destination, [&] {
+    SmallFiles(options, preparation).check();
+    compare_weights(options, preparation, passes);
+  });
 }
 
 }  // namespace mxferry

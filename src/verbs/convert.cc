@@ -43,7 +43,7 @@ std::vector<OutputFile> output_files(const Preparation& p, Destination& target) 
   for (std::size_t shard = 0; shard < files.size(); ++shard) {
     const std::string& name = p.names[shard];
     files[shard].path = target.path_of(name);
-    files[shard].shared = shares[shard] == ShardShare::some;
+    if (shares[shard] == ShardShare::some) files[shard].borders = target.borders_of(name);
     files[shard].finished = target.has_written(name) && shares[shard] != ShardShare::none;
   }
   return files;
@@ -66,8 +66,8 @@ std::vector<ConversionCounts> write_weights(const ConvertOptions& options, const
                                             WeightPasses& passes) {
   std::vector<RecipePart> open = open_parts(p, files);
   const auto note = [&, shared = files](std::size_t shard, const std::string& sha256) {
-    shared[shard].shared ? target.note_shared(p.names[shard])
-                         : target.note_shard(p.names[shard], sha256);
+    shared[shard].borders.empty() ? target.note_shard(p.names[shard], sha256)
+                                  : target.note_shared(p.names[shard]);
   };
   FileSink sink(p.plan.target, std::move(files),
                 {.sync = options.sync,
@@ -89,12 +89,16 @@ void read_back(const ConvertOptions& options, const Preparation& p, const Destin
                WeightPasses& passes) {
   const std::vector<ShardShare> shares =
       shard_shares(p.plan.recipes, p.share, p.plan.target, p.names.size());
-  std::vector<std::optional<File>> files(p.names.size());
+  std::vector<std::optional<WrittenFile>> files(p.names.size());
   for (std::size_t shard = 0; shard < files.size(); ++shard) {
     if (shares[shard] == ShardShare::none) continue;
-    const std::filesystem::path path = target.path_of(p.names[shard]);
-    files[shard] = File::open_for_reading(is_there(path) ? path : partial_name(path));
-    if (options.sync) files[shard]->forget_cached();
+    const std::string& name = p.names[shard];
+    const std::filesystem::path path = target.path_of(name);
+    const bool is_partial = !is_there(path);
+    files[shard].emplace(
+        WrittenFile{File::open_for_reading(is_partial ? partial_name(path) : path)});
+    if (is_partial) files[shard]->borders.emplace(target.borders_of(name), p.layout.files[shard].size);
+    if (options.sync) files[shard]->file.forget_cached();
   }
   ReadBack sink(p.plan.target, std::move(files));
   passes.run(p.share, sink);
@@ -128,7 +132,12 @@ void do_part(const ConvertOptions& options, const Preparation& p, Destination& t
   std::vector<OutputFile> files = output_files(p, target);
   report.resumed_shards =
       static_cast<std::size_t>(std::ranges::count(files, true, &OutputFile::finished));
-  if (options.part.rank == 0) write_side_files(options, p, target);
+  if (options.part.rank == 0) {
+    write_side_files(options, p, target);
+    for (const OutputFile& file : files) {
+      if (options.part.world > 1) target.write_header(file.path.filename(), file.header);
+    }
+  }
   report_counts(p, write_weights(options, p, std::move(files), target, passes), report);
   if (options.verify) read_back(options, p, target, passes);
   target.note_done();

@@ -10,6 +10,7 @@
 #include "base/read_pieces.h"
 #include "flow/run.h"
 #include "flow/share.h"
+#include "flow/shared_file.h"
 #include "gpt_oss/config_json.h"
 #include "gpt_oss/name_regex.h"
 #include "mxferry/error.h"
@@ -149,11 +150,15 @@ Preparation prepare(const ConvertOptions& options) {
     lay_out_shards(options, p);
   }
   p.share = share_of(p.plan.recipes, options.part.rank, options.part.world);
-  std::uint64_t header_bytes = 0;
-  for (const Shard& shard : p.source.folder.shards) header_bytes += shard.header.data_offset;
-  for (const OutputFile& file : p.layout.files) header_bytes += file.header.size();
+  std::uint64_t fixed_bytes = 0;
+  for (const Shard& shard : p.source.folder.shards) fixed_bytes += shard.header.data_offset;
+  for (const OutputFile& file : p.layout.files) fixed_bytes += file.header.size();
   if (p.reference) {
-    for (const Shard& shard : p.reference->folder.shards) header_bytes += shard.header.data_offset;
+    for (const Shard& shard : p.reference->folder.shards) fixed_bytes += shard.header.data_offset;
+  }
+  for (const ShardShare share :
+       shard_shares(p.plan.recipes, p.share, p.plan.target, p.names.size())) {
+    if (share == ShardShare::some) fixed_bytes += kMostKeptBytes;
   }
   const auto scratch_bytes = [&](const TileLimits& limits) {
     return scratch_sizes(p.plan.recipes, p.share, limits).total() +
@@ -162,7 +167,7 @@ Preparation prepare(const ConvertOptions& options) {
   const bool shares_machine = options.threads == 0 && options.part.local_world > 1;
   const int threads =
       shares_machine ? available_threads(options.part.local_world) : options.threads;
-  p.fit = fit_memory(scratch_bytes, threads, options.max_memory, header_bytes);
+  p.fit = fit_memory(scratch_bytes, threads, options.max_memory, fixed_bytes);
   p.record = make_record(options, p.source, p.reference ? &*p.reference : nullptr, p.layout.files);
   summarize(options, p);
   return p;

@@ -217,25 +217,6 @@ TEST(File, RefusesWhatIsNoRegularFileWithoutWaitingForIt) {
   ::close(socket);
 }
 
-TEST(AtomicFile, OfSeveralWritersKeepsWhatIsThereAndStaysUnfinished) {
-  const TempFolder folder;
-  {
-    const AtomicFile first(folder / "a", /*sync=*/true, AtomicFile::Writers::shared);
-    first.file().preallocate(4);
-    first.file().write(0, bytes("ab"));
-    first.leave();
-    const AtomicFile second(folder / "a", /*sync=*/false, AtomicFile::Writers::shared);
-    second.file().preallocate(4);
-    second.file().write(2, bytes("cd"));
-  }
-  EXPECT_EQ(content_of(folder / "a.partial"), "abcd");
-  EXPECT_FALSE(fs::exists(folder / "a"));
-  take_final_name(folder / "a", /*sync=*/true);
-  EXPECT_EQ(content_of(folder / "a"), "abcd");
-  EXPECT_EQ(entries(folder.path()), 1u);
-  EXPECT_ERROR(ErrorCode::io_error, take_final_name(folder / "a", false));
-}
-
 TEST(AtomicFile, HasItsNameOnlyWhenItIsComplete) {
   const TempFolder folder;
   folder.write("a", "older");

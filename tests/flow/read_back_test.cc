@@ -20,8 +20,8 @@ class ReadBackTest : public ::testing::Test {
   }
 
   ReadBack sink() {
-    std::vector<std::optional<File>> files;
-    files.push_back(File::open_for_reading(path_));
+    std::vector<std::optional<WrittenFile>> files;
+    files.emplace_back(WrittenFile{File::open_for_reading(path_)});
     return {catalog_, std::move(files)};
   }
 

@@ -206,11 +206,14 @@ class Look:
         self.state: list[str] = []  # names of mxferry's own
         self.files: dict[str, bytes] = {}  # the others
         self.notes: bytes | None = None
+        self.has_only_lock = False  # what a failed clearing up may leave of the state
         if not folder.is_dir():
             return
         for name in sorted(os.listdir(folder)):
             if name.startswith(".mxferry") or name.endswith(".partial"):
                 self.state.append(name)
+                path = folder / name
+                self.has_only_lock = path.is_dir() and set(os.listdir(path)) <= {"lock"}
             else:
                 path = folder / name
                 self.files[name] = path.read_bytes() if path.is_file() else b"not a file"
