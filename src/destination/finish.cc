@@ -95,6 +95,14 @@ WrittenWork written_work(const fs::path& destination, const Work& work, const Pa
   return written;
 }
 
+// By a save or a sample, which finish themselves.
+[[noreturn]] void refuse_in_use(const fs::path& folder) {
+  throw Error(ErrorCode::destination_in_use,
+              {.problem = "another process is writing to this folder",
+               .file = folder,
+               .advice = "Wait for it"});
+}
+
 [[noreturn]] void refuse_at_work(const fs::path& folder, const Part& part) {
   throw Error(
       ErrorCode::destination_in_use,
@@ -150,7 +158,9 @@ std::optional<std::string> work_to_finish(const fs::path& destination, const std
   for (const Work& work : find_works(destination)) {
     if (is_resumable(work.record)) {
       name = work.name();
-    } else if (!work.is_in_use()) {
+    } else if (work.is_in_use()) {
+      refuse_in_use(destination);
+    } else {
       discard_work(work.path);
     }
   }

@@ -3,14 +3,17 @@
 // calls on files under FAULTS_ROOT count; a path that is not absolute is taken for one under it.
 //
 //   FAULTS_AT=N     the Nth call fails, with one of the errors that it may have
-//   FAULTS_STOP_AT=N  the process stops before the Nth call, by SIGSTOP, until it is continued
+//   FAULTS_STOP_AT=N  the process stops before its Nth step, by SIGSTOP, until it is continued. A
+//                     step is a call after which another process may see something else, or see
+//                     it otherwise: closing and fstat are none, of a row of writes to one file the
+//                     first is one
 //   FAULTS_KILL_AT=N  the process is killed before the Nth call
 //   FAULTS_NEW=N    the Nth allocation fails, counted from the first such call on
 //   FAULTS_SHORT=1  reads and writes transfer a part, every other call is interrupted first
 //   FAULTS_HURRY=1  sleeping takes no time: what tries again and again does so at once
 //   FAULTS_LIMIT=S  the process ends by SIGALRM after S seconds
 //   FAULTS_LOG=FILE every call is a line there: its name, the path, a second path
-//   FAULTS_COUNT=FILE  gets the number of calls and of allocations at the end
+//   FAULTS_COUNT=FILE  gets the number of calls, of allocations and of steps at the end
 
 #include <dirent.h>
 #include <dlfcn.h>
@@ -34,12 +37,14 @@
 #include <cstring>
 #include <ctime>
 #include <initializer_list>
+#include <mutex>
 #include <new>
 #include <string>
 
 namespace {
 
 std::atomic<long> calls = 0;
+std::atomic<long> steps = 0;
 std::atomic<long> allocations = 0;
 
 long number_in(const char* variable) {
@@ -75,6 +80,17 @@ void log(const char* name, const char* path, const char* second) {
                                                                static_cast<std::size_t>(length));
 }
 
+bool is_step(const char* name, const char* path) {
+  static std::mutex mutex;
+  static std::string last_written;
+  if (std::strcmp(name, "close") == 0 || std::strcmp(name, "fstat") == 0) return false;
+  const std::lock_guard lock(mutex);
+  const std::string written = std::strcmp(name, "pwrite") == 0 ? path : "";
+  const bool goes_on = !written.empty() && written == last_written;
+  last_written = written;
+  return !goes_on;
+}
+
 // Whether this call is to fail; sets errno. `errors` ends with 0.
 bool fails(const char* name, const char* path, std::initializer_list<int> errors,
            const char* second = "") {
@@ -84,7 +100,7 @@ bool fails(const char* name, const char* path, std::initializer_list<int> errors
   static const long stopping = number_in("FAULTS_STOP_AT");
   static const long killing = number_in("FAULTS_KILL_AT");
   const long call = ++calls;
-  if (call == stopping) (void)std::raise(SIGSTOP);
+  if (is_step(name, path) && ++steps == stopping) (void)std::raise(SIGSTOP);
   if (call == killing) (void)std::raise(SIGKILL);
   if (call != chosen) return false;
   errno = errors.begin()[static_cast<std::size_t>(call) % errors.size()];
@@ -147,7 +163,7 @@ struct AtTheEnd {
     const char* const file = std::getenv("FAULTS_COUNT");
     if (file == nullptr) return;
     std::FILE* const stream = std::fopen(file, "w");
-    std::fprintf(stream, "%ld %ld\n", calls.load(), allocations.load());
+    std::fprintf(stream, "%ld %ld %ld\n", calls.load(), allocations.load(), steps.load());
     std::fclose(stream);
   }
 } at_the_end;

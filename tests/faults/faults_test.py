@@ -53,7 +53,7 @@ class Faults(CommandTest):
         ended = self.run_with(FAULTS_COUNT=self.folder / "count")
         self.assertEqual(ended.returncode, 0, ended.stderr)
         shutil.rmtree(self.destination)
-        calls, allocations = map(int, (self.folder / "count").read_text().split())
+        calls, allocations, _ = map(int, (self.folder / "count").read_text().split())
         return calls, allocations
 
     def check_failed(self, ended: subprocess.CompletedProcess) -> bool:

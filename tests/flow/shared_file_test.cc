@@ -21,29 +21,29 @@ using testing::content_of;
 using testing::TempFolder;
 
 // Bytes of the file that one writer writes in one call.
-struct Run {
+struct Stretch {
   std::uint64_t begin = 0;
   std::uint64_t size = 0;
   std::size_t writer = 0;
 };
 
-// All bytes of a file, in runs of any length by any of the writers, in any order.
-std::vector<Run> any_runs(std::uint64_t size, std::size_t writers) {
-  std::vector<Run> runs;
+// All bytes of a file, in stretches of any length by any of the writers, in any order.
+std::vector<Stretch> any_stretches(std::uint64_t size, std::size_t writers) {
+  std::vector<Stretch> stretches;
   const auto longest = *rc::gen::element<std::uint64_t>(700, 9'000, 70'000, 300'000);
   for (std::uint64_t begin = 0; begin < size;) {
     const auto length = std::min(size - begin, *rc::gen::inRange<std::uint64_t>(1, longest));
-    runs.push_back({begin, length, *rc::gen::inRange<std::size_t>(0, writers)});
+    stretches.push_back({begin, length, *rc::gen::inRange<std::size_t>(0, writers)});
     begin += length;
   }
   const auto order = *rc::gen::element(0, 1, 2);
-  if (order == 1) std::ranges::reverse(runs);
-  if (order == 2) std::ranges::stable_sort(runs, {}, [](const Run& run) { return run.begin % 7; });
-  return runs;
+  if (order == 1) std::ranges::reverse(stretches);
+  if (order == 2) std::ranges::stable_sort(stretches, {}, [](const Stretch& stretch) { return stretch.begin % 7; });
+  return stretches;
 }
 
-std::vector<std::byte> bytes_of(const Run& run) {
-  return std::vector<std::byte>(run.size, static_cast<std::byte>(run.writer + 1));
+std::vector<std::byte> bytes_of(const Stretch& stretch) {
+  return std::vector<std::byte>(stretch.size, static_cast<std::byte>(stretch.writer + 1));
 }
 
 // No two writers touch the same page, and all bytes arrive.
@@ -52,7 +52,7 @@ TEST(SharedFile, HasOneWriterAPage) {
     const TempFolder folder;
     const std::size_t writers = *rc::gen::inRange<std::size_t>(1, 5);
     const auto size = *rc::gen::inRange<std::uint64_t>(1, 1'000'000);
-    const std::vector<Run> runs = any_runs(size, writers);
+    const std::vector<Stretch> stretches = any_stretches(size, writers);
     std::deque<SharedFile> files;
     std::vector<fs::path> borders;
     for (std::size_t i = 0; i < writers; ++i) {
@@ -60,10 +60,10 @@ TEST(SharedFile, HasOneWriterAPage) {
       files.emplace_back(folder / "file", borders[i], size);
     }
     std::string expected(size, '\0');
-    for (const Run& run : runs) {
-      files[run.writer].write(run.begin, bytes_of(run));
-      std::fill_n(expected.begin() + static_cast<long>(run.begin), run.size,
-                  static_cast<char>(run.writer + 1));
+    for (const Stretch& stretch : stretches) {
+      files[stretch.writer].write(stretch.begin, bytes_of(stretch));
+      std::fill_n(expected.begin() + static_cast<long>(stretch.begin), stretch.size,
+                  static_cast<char>(stretch.writer + 1));
     }
     for (SharedFile& file : files) file.finish(false);
     const std::string direct = content_of(folder / "file");
@@ -73,11 +73,11 @@ TEST(SharedFile, HasOneWriterAPage) {
       RC_ASSERT(std::set<char>(bytes.begin(), bytes.end()).size() == 1U);
     }
     // Each sees its own bytes before the others are done, as a part does that verifies.
-    for (const Run& run : runs) {
-      std::vector<std::byte> read(run.size);
-      files[run.writer].file().read(run.begin, read);
-      Borders(borders[run.writer], size).overlay(run.begin, read);
-      RC_ASSERT(read == bytes_of(run));
+    for (const Stretch& stretch : stretches) {
+      std::vector<std::byte> read(stretch.size);
+      files[stretch.writer].file().read(stretch.begin, read);
+      Borders(borders[stretch.writer], size).overlay(stretch.begin, read);
+      RC_ASSERT(read == bytes_of(stretch));
     }
     for (const fs::path& path : borders) Borders(path, size).apply(files[0].file());
     RC_ASSERT(content_of(folder / "file") == expected);

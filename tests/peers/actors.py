@@ -130,6 +130,14 @@ class Ended(NamedTuple):
         return text if self.status == 0 else f"{text}: {self.output.strip()}"
 
 
+class Alone(NamedTuple):
+    """A command that nothing disturbed: what it called (tests/faults/faults.cc), and its end."""
+
+    calls: int
+    steps: int
+    ended: Ended
+
+
 class Run:
     """A command at work, in a folder of its own for what it prints."""
 
@@ -295,8 +303,8 @@ class World:
         target.parent.mkdir()
         for number, command in enumerate(state.commands):
             if state.killed and number == len(state.commands) - 1:
-                count, _ = self.alone(target, command)
-                faults = {"FAULTS_ROOT": target, "FAULTS_KILL_AT": count // 2}
+                calls = self.alone(target, command).calls
+                faults = {"FAULTS_ROOT": target, "FAULTS_KILL_AT": calls // 2}
                 ended = run(self.at(command, target), self.folder / "log", **faults)
                 assert ended.status == -signal.SIGKILL, ended
             else:
@@ -312,8 +320,8 @@ class World:
             shutil.copytree(made, folder / "dst", symlinks=True)
         return folder / "dst"
 
-    def alone(self, made: Path, command: list[str]) -> tuple[int, Ended]:
-        """How many calls an undisturbed command makes at a copy of a destination, and its end."""
+    def alone(self, made: Path, command: list[str]) -> Alone:
+        """What an undisturbed command does at a copy of a destination."""
         box = Path(tempfile.mkdtemp(dir=self.folder))
         target = box / "dst"
         if made.exists():
@@ -321,4 +329,5 @@ class World:
         counted = box / "count"
         faults = {"FAULTS_ROOT": target, "FAULTS_COUNT": counted}
         ended = run(self.at(command, target), box / "log", **faults)
-        return int(counted.read_text().split()[0]), ended
+        calls, _, steps = map(int, counted.read_text().split())
+        return Alone(calls, steps, ended)

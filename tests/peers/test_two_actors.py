@@ -39,12 +39,12 @@ class Interleaving(NamedTuple):
     state: State
     first: Actor
     second: Actor
-    call: int
+    step: int
     alone: tuple[bool, bool]
 
     def __str__(self) -> str:
         names = f"{self.first.name} / {self.second.name}"
-        return f"[{self.state.name}] {names} @ {self.call}"
+        return f"[{self.state.name}] {names} @ {self.step}"
 
 
 class Fault(NamedTuple):
@@ -66,7 +66,7 @@ def interleave(world: World, case: Interleaving, box: Path):
     """The first is stopped at a call, the second runs to its end, and the first goes on."""
     target = world.place(case.state, box)
     faults = {"FAULTS_ROOT": target}
-    first = Run(world.at(case.first.command, target), box / "1", **faults, FAULTS_STOP_AT=case.call)
+    first = Run(world.at(case.first.command, target), box / "1", **faults, FAULTS_STOP_AT=case.step)
     second = None
     try:
         stopped = first.has_stopped()
@@ -147,16 +147,16 @@ def on_all(function: Callable, arguments: list) -> list:
 
 
 def interleavings(world: World) -> list[Interleaving]:
-    """Every pair in every state, at every call of the first, and once after its end."""
+    """Every pair in every state, at every step of the first, and once after its end."""
     cases = []
     for state in STATES:
         made = world.made(state)
         counts = on_all(world.alone, [(made, actor.command) for actor in ACTORS])
-        for first, (count, first_ended) in zip(ACTORS, counts, strict=True):
-            for second, (_, second_ended) in zip(ACTORS, counts, strict=True):
-                alone = (first_ended.status == 0, second_ended.status == 0)
-                for call in range(1, count + 2):
-                    cases.append(Interleaving(state, first, second, call, alone))
+        for first, first_alone in zip(ACTORS, counts, strict=True):
+            for second, second_alone in zip(ACTORS, counts, strict=True):
+                alone = (first_alone.ended.status == 0, second_alone.ended.status == 0)
+                for step in range(1, first_alone.steps + 2):
+                    cases.append(Interleaving(state, first, second, step, alone))
     return cases
 
 
@@ -167,9 +167,9 @@ def test_of_two_commands_one_does_it_or_both_do_the_same(world, capsys):
 def test_an_error_or_a_kill_never_costs_the_old_checkpoint(world, capsys):
     cases = []
     counts = on_all(world.alone, [(world.made(state), actor.command) for state, actor in ALONE])
-    for (state, actor), (count, _) in zip(ALONE, counts, strict=True):
+    for (state, actor), undisturbed in zip(ALONE, counts, strict=True):
         for variable in ("FAULTS_AT", "FAULTS_KILL_AT"):
-            cases += [Fault(state, actor, variable, call) for call in range(1, count + 1)]
+            cases += [Fault(state, actor, variable, call) for call in range(1, undisturbed.calls + 1)]
     run_all(world, "faults", cases, FAULTS_STEP, disturb, capsys)
 
 
