@@ -155,7 +155,9 @@ void print_summary(const ConvertReport& report, const ConvertOptions& options) {
   const ConvertPlan& plan = report.plan;
   print_headline(plan, options);
   if (report.was_complete) {
-    fmt::print("Nothing was left to do: the destination is what this conversion makes.\n");
+    print_proof(report);
+    print_notes(plan);
+    fmt::print("Nothing was left to do: a finished checkpoint is there.\n");
     return;
   }
   fmt::print("  {} in {} tensors -> {} in {} tensors, {}\n", human_bytes(plan.bytes_in),

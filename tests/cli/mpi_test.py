@@ -9,7 +9,7 @@ import time
 import unittest
 from pathlib import Path
 
-from checkpoints import INDEX, STATE, digests
+from checkpoints import INDEX, STATE, digests, names, read_header
 from command import DONE, MXFERRY, SOURCE, CommandTest
 from parts_test import FILES, SIZES
 

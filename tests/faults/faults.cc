@@ -15,6 +15,8 @@
 //   FAULTS_LOG=FILE every call is a line there: its name, the path, a second path
 //   FAULTS_COUNT=FILE  gets the number of calls, of allocations and of steps at the end
 
+#include "faults.h"
+
 #include <dirent.h>
 #include <dlfcn.h>
 #include <fcntl.h>
@@ -36,21 +38,26 @@
 #include <cstdlib>
 #include <cstring>
 #include <ctime>
+#include <functional>
 #include <initializer_list>
-#include <mutex>
-#include <new>
 #include <string>
+#include <string_view>
 
-namespace {
+std::atomic<long> faults::calls = 0;
+std::atomic<long> faults::allocations = 0;
 
-std::atomic<long> calls = 0;
-std::atomic<long> steps = 0;
-std::atomic<long> allocations = 0;
-
-long number_in(const char* variable) {
+long faults::number_in(const char* variable) {
   const char* const value = std::getenv(variable);
   return value == nullptr ? 0 : std::atol(value);
 }
+
+namespace {
+
+using faults::allocations;
+using faults::calls;
+using faults::number_in;
+
+std::atomic<long> steps = 0;
 
 template <typename Function>
 Function* real(const char* name) {
@@ -81,14 +88,11 @@ void log(const char* name, const char* path, const char* second) {
 }
 
 bool is_step(const char* name, const char* path) {
-  static std::mutex mutex;
-  static std::string last_written;
+  static std::atomic<std::size_t> last_written = 0;
   if (std::strcmp(name, "close") == 0 || std::strcmp(name, "fstat") == 0) return false;
-  const std::lock_guard lock(mutex);
-  const std::string written = std::strcmp(name, "pwrite") == 0 ? path : "";
-  const bool goes_on = !written.empty() && written == last_written;
-  last_written = written;
-  return !goes_on;
+  const bool writes = std::strcmp(name, "pwrite") == 0;
+  const std::size_t written = writes ? std::hash<std::string_view>()(path) : 0;
+  return last_written.exchange(written) != written || !writes;
 }
 
 // Whether this call is to fail; sets errno. `errors` ends with 0.
@@ -467,46 +471,3 @@ int clock_nanosleep(clockid_t clock, int flags, const timespec* time, timespec* 
 }
 
 }  // extern "C"
-
-namespace {
-
-void* allocate(std::size_t size, std::size_t alignment) {
-  static const long chosen = number_in("FAULTS_NEW");
-  if (calls > 0 && ++allocations == chosen) {
-    std::fprintf(stderr, "FAULT new\n");
-    throw std::bad_alloc();
-  }
-  void* memory = nullptr;
-  if (::posix_memalign(&memory, alignment, size == 0 ? 1 : size) != 0) throw std::bad_alloc();
-  return memory;
-}
-
-}  // namespace
-
-void* operator new(std::size_t size) {
-  return allocate(size, alignof(std::max_align_t));
-}
-void* operator new[](std::size_t size) {
-  return allocate(size, alignof(std::max_align_t));
-}
-void* operator new(std::size_t size, std::align_val_t alignment) {
-  return allocate(size, static_cast<std::size_t>(alignment));
-}
-void operator delete(void* memory) noexcept {
-  std::free(memory);
-}
-void operator delete[](void* memory) noexcept {
-  std::free(memory);
-}
-void operator delete(void* memory, std::size_t) noexcept {
-  std::free(memory);
-}
-void operator delete[](void* memory, std::size_t) noexcept {
-  std::free(memory);
-}
-void operator delete(void* memory, std::align_val_t) noexcept {
-  std::free(memory);
-}
-void operator delete(void* memory, std::size_t, std::align_val_t) noexcept {
-  std::free(memory);
-}
