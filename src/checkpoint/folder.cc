@@ -365,6 +365,8 @@ void FolderReader::report_unfinished_conversion() {
                                       : "Run it again with --resume; after the last of several "
                                         "parts run `mxferry finish` on the folder"}),
          "");
+  // First, since it explains the others.
+  std::ranges::rotate(folder_.problems, std::prev(folder_.problems.end()));
 }
 
 // Fatal where the download was of weights that are needed.

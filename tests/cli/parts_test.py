@@ -66,7 +66,8 @@ class Parts(CommandTest):
         # Nor is it a checkpoint for anybody else.
         printed = self.mxferry("inspect", "dst", code=SOURCE)
         self.assertIn("a conversion to this folder is not finished", printed.text)
-        self.convert("dst", "copy", "--to", "hf", code=SOURCE)
+        printed = self.convert("dst", "copy", "--to", "hf", code=SOURCE)
+        self.assertIn("a conversion to this folder is not finished", printed.text)
         for rank in (1, 3):
             self.part(rank, 4, *options)
         self.assertEqual(self.mxferry("finish", "dst", "--json").json["parts"], 4)

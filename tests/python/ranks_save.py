@@ -1,8 +1,10 @@
 """What each rank runs: save_checkpoint of DTensors on many meshes, against what convert writes."""
 
+import json
 import shutil
 
 import mxferry
+import mxferry.save
 import torch
 import torch.distributed as dist
 from folders import contents, read
@@ -130,6 +132,52 @@ def check_failures(folder, native):
     fails(folder, holes, "no rank holds a part", "missing_tensor")
 
 
+def check_ranks_that_disagree(folder, native):
+    """One argument that decides bytes is another on one rank: all raise, and nothing is written."""
+    last = dist.get_rank() == dist.get_world_size() - 1
+    for name, usual, other in (
+        ("quant_mode", "gptoss", "even"),
+        ("reference", folder / "packed", None),
+        ("allow_nonfinite", False, True),
+        ("max_shard_size", 150_000, 100_000),
+        ("dense_dtype", None, "f32"),
+    ):
+        options = {name: other if last else usual, "side_files": folder / "packed"}
+        pattern = f"the ranks give different values for {name}"
+        fails(folder, native, pattern, "invalid_argument", **options)
+    text = (folder / "packed/config.json").read_text()
+    config = json.loads(text) | ({"eos_token_id": 7} if last else {})
+    fails(folder, native, "the ranks give different values", "invalid_argument", config=config)
+
+
+def check_interrupts(folder, native, monkeypatched):
+    """Ctrl-C on one rank, in the middle of its work: it raises that, and the others an Error."""
+    last = dist.get_rank() == dist.get_world_size() - 1
+    path = folder / "failed"
+    step = monkeypatched._Part._write
+
+    def interrupted(self, regions):
+        if last:
+            raise KeyboardInterrupt
+        step(self, regions)
+
+    monkeypatched._Part._write = interrupted
+    try:
+        mxferry.save_checkpoint(native, path, reference=folder / "packed", **OPTIONS)
+    except KeyboardInterrupt:
+        assert last
+    except mxferry.Error as error:
+        assert not last
+        assert error.code == "cancelled"
+        assert "KeyboardInterrupt" in str(error)
+    else:
+        raise AssertionError("no error")
+    finally:
+        monkeypatched._Part._write = step
+    dist.barrier()
+    assert not path.exists()
+
+
 def check_an_old_checkpoint_outlives_a_failure(folder, native, expected):
     on_first(lambda: shutil.copytree(expected, folder / "old"))
     broken = native | {DOWN: torch.full_like(native[DOWN], torch.nan)}
@@ -171,5 +219,7 @@ def check(folder):
     check_dtypes(folder, native)
     check_who_holds_what(folder, native, expected)
     check_failures(folder, native)
+    check_ranks_that_disagree(folder, native)
+    check_interrupts(folder, native, mxferry.save)
     check_an_old_checkpoint_outlives_a_failure(folder, native, expected)
     check_groups(folder, native, expected)
