@@ -296,7 +296,6 @@ void AtomicFile::commit() {
   if (sync_) file_.sync();
   take_final_name(path_, false);
   removes_ = false;
-  if (sync_) sync_folder(path_.parent_path());
 }
 
 void sync_folder(const std::filesystem::path& folder) {
@@ -386,6 +385,7 @@ void write_text_file(const std::filesystem::path& path, std::string_view text, b
   AtomicFile file(path, sync);
   file.file().write(0, std::as_bytes(std::span(text)));
   file.commit();
+  if (sync) sync_folder(path.parent_path());
 }
 
 }  // namespace mxferry

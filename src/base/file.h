@@ -93,7 +93,8 @@ void rename_file(const std::filesystem::path& from, const std::filesystem::path&
 // renamed by commit(). Destroyed before that, it removes the partial file.
 class AtomicFile {
  public:
-  // `sync`: commit() waits for the disk, first for the data, then for the name.
+  // `sync`: commit() waits until the data is on the disk before the file gets its name. The name is
+  // on the disk after sync_folder().
   AtomicFile(std::filesystem::path path, bool sync);
   AtomicFile(const AtomicFile&) = delete;
   AtomicFile& operator=(const AtomicFile&) = delete;
@@ -131,7 +132,7 @@ std::uint64_t free_bytes(const std::filesystem::path& path);
 // `limit` bytes.
 std::string read_text_file(const std::filesystem::path& path, std::uint64_t limit);
 
-// Writes a small file through AtomicFile.
+// Writes a small file through AtomicFile. `sync`: returns when it and its name are on the disk.
 void write_text_file(const std::filesystem::path& path, std::string_view text, bool sync);
 
 }  // namespace mxferry

@@ -106,6 +106,7 @@ bool Destination::has_written(const std::string& shard) const {
 }
 
 void Destination::note_side_files(const std::vector<std::string>& names) {
+  if (request_.sync) sync_folder(files_);
   journal_->note_side_files(names);
 }
 

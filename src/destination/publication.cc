@@ -85,8 +85,7 @@ class Switch {
 
   void run() const {
     refuse_losses();
-    remove_old();
-    sync();
+    if (remove_old()) sync();
     install([](const std::string& name) { return !is_mark(name); });
     sync();
     install([](const std::string& name) { return name == kIndexName; });
@@ -107,17 +106,21 @@ class Switch {
     }
   }
 
-  // A file that was installed before is not an old one.
-  void remove_old() const {
+  // A file that was installed before is not an old one. Returns whether there was any.
+  bool remove_old() const {
+    bool removed = false;
     const std::set<std::string> install(publication_.install.begin(), publication_.install.end());
     const auto remove_those = [&](bool marks) {
       for (const std::string& name : publication_.remove) {
         const bool is_old = !install.contains(name) || waiting_.contains(name);
-        if (is_mark(name) == marks && is_old) remove_file(destination_ / name);
+        if (is_mark(name) != marks || !is_old) continue;
+        remove_file(destination_ / name);
+        removed = true;
       }
     };
     remove_those(true);
     remove_those(false);
+    return removed;
   }
 
   template <typename Predicate>
@@ -129,9 +132,7 @@ class Switch {
   }
 
   void sync() const {
-    if (!publication_.sync) return;
-    if (is_there(files_)) sync_folder(files_);
-    sync_folder(destination_);
+    if (publication_.sync) sync_folder(destination_);
   }
 
   const fs::path& destination_;

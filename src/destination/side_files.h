@@ -19,7 +19,7 @@ std::vector<std::string> side_files(const std::filesystem::path& folder,
 // Whether a file of this name holds weights or lists them.
 bool is_weight_file(const std::string& name);
 
-// Copies a file, atomically.
+// Copies a file, atomically. `sync`: its data is on the disk when it has its name.
 void copy_side_file(const std::filesystem::path& from, const std::filesystem::path& to, bool sync);
 
 }  // namespace mxferry

@@ -74,6 +74,7 @@ void FileSink::finish_shard(std::size_t shard) {
     if (state.digest) sha256 = state.digest->finish(state.file->file(), options_.stop);
     state.file->commit();
     state.file.reset();
+    if (options_.sync) sync_folder(output.path.parent_path());
   }
   if (options_.on_finished) options_.on_finished(shard, sha256);
 }
