@@ -74,10 +74,11 @@ bool is_under_mpi() {
 }  // namespace
 
 void refuse_other_ranks() {
-  throw Error(ErrorCode::conversion_changed,
-              {.problem = "the ranks would do different conversions",
-               .advice = "Start all of them with the same options, and let all of them see the same "
-                         "source"});
+  throw Error(
+      ErrorCode::conversion_changed,
+      {.problem = "the ranks would do different conversions",
+       .advice = "Start all of them with the same options, and let all of them see the same "
+                 "source"});
 }
 
 std::unique_ptr<Ranks> launched_ranks(char** argv) {

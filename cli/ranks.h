@@ -21,8 +21,8 @@ class Ranks {
   virtual void end_all(int code) = 0;
 };
 
-// What wait_for_all() throws where the ranks differ: they were started with different options, or see
-// different files.
+// What wait_for_all() throws where the ranks differ: they were started with different options, or
+// see different files.
 [[noreturn]] void refuse_other_ranks();
 
 // As the environment tells; null without a launcher, or where it has started one process alone.

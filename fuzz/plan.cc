@@ -9,6 +9,7 @@
 #include <utility>
 
 #include "checkpoint/safetensors_header.h"
+#include "destination/shard_files.h"
 #include "flow/tile.h"
 #include "fuzz/input.h"
 #include "gpt_oss/layout_table.h"
@@ -16,7 +17,6 @@
 #include "gpt_oss/probe.h"
 #include "mxferry/error.h"
 #include "tests/gpt_oss/catalogs.h"
-#include "destination/shard_files.h"
 
 namespace mxferry::fuzz {
 namespace {

@@ -58,7 +58,8 @@ struct WriteOptions {
 // that see the same folder: the files are, byte for byte, those that convert() makes of the same
 // weights. Each process makes a writer with the same options. One calls create(); then each
 // writes boxes, any that no other writes, and calls sync(); when every byte is written and synced,
-// the one that has called create() calls commit(). The processes tell each other what is done; the writer does not.
+// the one that has called create() calls commit(). The processes tell each other what is done; the
+// writer does not.
 class CheckpointWriter {
  public:
   // Plans; reads headers of the reference, writes nothing. Throws Error: what plan_conversion()
@@ -74,8 +75,8 @@ class CheckpointWriter {
   // it must have all of that dimension, the second one.
   bool quantizes(std::size_t tensor) const;
 
-  // SHA-256, in hexadecimal, of what the files depend on but for the weights: options, names, dtypes,
-  // shapes, the reference. Processes that write together compare it before create().
+  // SHA-256, in hexadecimal, of what the files depend on but for the weights: options, names,
+  // dtypes, shapes, the reference. Processes that write together compare it before create().
   std::string digest() const;
 
   // Claims the destination and reserves the shards, in a folder there that no reader looks at; what

@@ -70,8 +70,8 @@ struct ConvertOptions {
               // quantize infinite weights to the largest number; NaN is refused all the same
   bool checksum = false;  // also write SHA256SUMS, which verify_manifest() checks
   bool verify = false;    // read everything back and compare it with the conversion, done again
-  // Replace a checkpoint that is at the destination, which stays as it is until the new one is whole,
-  // and what other conversions have begun there.
+  // Replace a checkpoint that is at the destination, which stays as it is until the new one is
+  // whole, and what other conversions have begun there.
   bool force = false;
   // Go on with a conversion that was begun at the destination with the same options, whose finished
   // files stay; begin it where there is none. Where something finished is there, prove that it is
@@ -81,9 +81,8 @@ struct ConvertOptions {
   // Called when everything is planned and nothing is changed yet; an exception ends the conversion.
   std::function<void(const ConvertPlan&)> on_planned;
   std::function<void(const ConvertProgress&)>
-      progress;  // from any thread, never two calls at once; must not throw
-  std::stop_token
-      stop;  // on request convert() ends as after an error, and throws Error(cancelled)
+      progress;          // from any thread, never two calls at once; must not throw
+  std::stop_token stop;  // on request convert() ends as after an error, and throws Error(cancelled)
 };
 
 struct PlannedShard {
@@ -148,10 +147,11 @@ ConvertPlan plan_conversion(const ConvertOptions& options);
 
 // Converts, or does its part of a conversion. The destination is as it was until the new checkpoint
 // is whole and synced: docs/destination.md describes the protocol. After an error or a stop the
-// files that are finished stay beside what was there, so that the conversion can be resumed; without
-// any, and without other parts, everything that was written is removed. Throws what plan_conversion() throws,
-// destination_exists, destination_in_use, conversion_changed, not_enough_disk, nonfinite_block,
-// overflow, nonfinite_weight, io_error, verification_failed, cancelled.
+// files that are finished stay beside what was there, so that the conversion can be resumed;
+// without any, and without other parts, everything that was written is removed. Throws what
+// plan_conversion() throws, destination_exists, destination_in_use, conversion_changed,
+// not_enough_disk, nonfinite_block, overflow, nonfinite_weight, io_error, verification_failed,
+// cancelled.
 ConvertReport convert(const ConvertOptions& options);
 
 struct FinishReport {
@@ -162,11 +162,10 @@ struct FinishReport {
 
 // Makes a checkpoint of what all parts of a conversion have written to a folder: checks that each
 // is done and every file whole, puts those together that several parts wrote, and then puts the
-// checkpoint in place. Also completes that step where it was interrupted. May run many times, and at
-// once: does nothing where it is done. Throws Error: not_a_checkpoint (nothing was begun
-// there), unfinished_conversion (which parts are not done), destination_in_use, io_error, what a
-// file that is not whole gives, and cancelled where checksums of files that several parts wrote
-// take long.
+// checkpoint in place. Also completes that step where it was interrupted. May run many times, and
+// at once: does nothing where it is done. Throws Error: not_a_checkpoint (nothing was begun there),
+// unfinished_conversion (which parts are not done), destination_in_use, io_error, what a file that
+// is not whole gives, and cancelled where checksums of files that several parts wrote take long.
 FinishReport finish_conversion(const std::filesystem::path& destination, std::stop_token stop = {});
 
 }  // namespace mxferry

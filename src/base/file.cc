@@ -268,6 +268,11 @@ bool is_file(const std::filesystem::path& path) {
   return std::filesystem::is_regular_file(status_of(path));
 }
 
+bool is_real_folder(const std::filesystem::path& path) {
+  struct stat status{};
+  return ::lstat(path.c_str(), &status) == 0 && S_ISDIR(status.st_mode);
+}
+
 bool is_folder(const std::filesystem::path& path) {
   return std::filesystem::is_directory(status_of(path));
 }
@@ -331,14 +336,9 @@ void remove_file(const std::filesystem::path& path) {
 }
 
 void remove_folder(const std::filesystem::path& folder) {
+  if (!is_real_folder(folder)) return remove_file(folder);
   for (const std::string& name : list_folder(folder)) {
-    const std::filesystem::path path = folder / name;
-    struct stat status{};
-    if (::lstat(path.c_str(), &status) != 0) {
-      if (errno == ENOENT) continue;
-      fail(path, "look for it", errno);
-    }
-    S_ISDIR(status.st_mode) ? remove_folder(path) : remove_file(path);
+    remove_folder(folder / name);
   }
   if (::rmdir(folder.c_str()) != 0 && errno != ENOENT) fail(folder, "remove", errno);
 }

@@ -73,11 +73,13 @@ class File {
   std::filesystem::path path_;
 };
 
-// Whether something, a regular file or a folder is there, links followed. A link that leads nowhere is not;
-// where the system does not tell, that is Error(io_error), not a no.
+// Whether something, a regular file or a folder is there, links followed. A link that leads nowhere
+// is not; where the system does not tell, that is Error(io_error), not a no.
 bool is_there(const std::filesystem::path& path);
 bool is_file(const std::filesystem::path& path);
 bool is_folder(const std::filesystem::path& path);
+// Whether a folder is there, and no link to one.
+bool is_real_folder(const std::filesystem::path& path);
 
 // The name of an unfinished file: NAME.partial.
 inline constexpr std::string_view kPartialEnding = ".partial";
@@ -119,7 +121,7 @@ std::vector<std::string> list_folder(const std::filesystem::path& folder);
 // Removes a file, if it is there. Error(io_error).
 void remove_file(const std::filesystem::path& path);
 
-// Removes a folder with everything in it; links are not followed. Error(io_error).
+// Removes a folder with everything in it, or a file; links are not followed. Error(io_error).
 void remove_folder(const std::filesystem::path& folder);
 
 // Bytes of the disk that the regular files in a folder, and in those below, take.

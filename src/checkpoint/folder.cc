@@ -343,28 +343,30 @@ void FolderReader::warn_without_index() {
   }
 }
 
-// A checkpoint that was there before stays whole while a new one is made beside it, and is a mixture
-// of both only for the moment in which that is put in place.
+// A checkpoint that was there before stays whole while a new one is made beside it, and is a
+// mixture of both only for the moment in which that is put in place.
 void FolderReader::report_unfinished_conversion() {
   const fs::path state = resolved_ / kStateFolder;
   const bool is_replaced = is_there(state / kPublicationName);
-  const bool has_work = is_folder(state) && std::ranges::any_of(list_folder(state), [&](auto& name) {
-    return !name.starts_with("trash-") && is_folder(state / name);
-  });
+  const bool has_work =
+      is_folder(state) && std::ranges::any_of(list_folder(state), [&](auto& name) {
+        return !name.starts_with("trash-") && is_folder(state / name);
+      });
   const bool has_older_journal = std::ranges::any_of(
       names_, [](const std::string& name) { return name.starts_with(".mxferry-journal"); });
   const bool is_older = has_older_journal && !folder_.has_index;
   if (!is_replaced && !has_work && !is_older) return;
   const bool is_usable = !folder_.shards.empty() && !is_replaced && !is_older;
-  report(is_usable ? Severity::warning : Severity::fatal,
-         Error(ErrorCode::unfinished_conversion,
-               {.problem = is_usable ? "a conversion to this folder is not finished; this is what was "
-                                       "there before"
-                                     : "a conversion to this folder is not finished",
-                .advice = is_replaced ? "Run `mxferry finish` on the folder"
-                                      : "Run it again with --resume; after the last of several "
-                                        "parts run `mxferry finish` on the folder"}),
-         "");
+  report(
+      is_usable ? Severity::warning : Severity::fatal,
+      Error(ErrorCode::unfinished_conversion,
+            {.problem = is_usable ? "a conversion to this folder is not finished; this is what was "
+                                    "there before"
+                                  : "a conversion to this folder is not finished",
+             .advice = is_replaced ? "Run `mxferry finish` on the folder"
+                                   : "Run it again with --resume; after the last of several "
+                                     "parts run `mxferry finish` on the folder"}),
+      "");
   // First, since it explains the others.
   std::ranges::rotate(folder_.problems, std::prev(folder_.problems.end()));
 }

@@ -34,16 +34,23 @@ SafetensorsHeader read_whole_header(const fs::path& path, std::uint64_t size) {
 }
 
 // Gives a shard that several processes have written its header, and the pages at their borders.
-void put_together(const WrittenWork& work, const RecordedFile& shard, const fs::path& partial) {
-  const auto borders = work.borders.find(shard.name);
-  if (borders == work.borders.end()) return;
-  const File file = File::open_for_writing(partial);
-  const fs::path header = work.path / kPiecesFolder / (kHeaderPrefix + shard.name);
+void put_together(const WrittenWork& work, const RecordedFile& shard, const fs::path& shared) {
+  if (!is_there(shared)) {
+    throw Error(ErrorCode::unfinished_conversion,
+                {.problem = "a shard is lost: " + shard.name,
+                 .file = work.destination,
+                 .advice = "Run the same command again with --resume"});
+  }
+  const File file = File::open_for_writing(shared);
+  const fs::path header = work.path / kPiecesFolder / (std::string(kHeaderPrefix) + shard.name);
   if (is_there(header)) {
     const std::string text = read_text_file(header, shard.size);
     file.write(0, std::as_bytes(std::span(text)));
   }
-  for (const fs::path& path : borders->second) Borders(path, shard.size).apply(file);
+  const auto borders = work.borders.find(shard.name);
+  if (borders != work.borders.end()) {
+    for (const fs::path& path : borders->second) Borders(path, shard.size).apply(file);
+  }
   if (work.sync) file.sync();
 }
 
@@ -52,20 +59,24 @@ ShardIndex name_shards(const WrittenWork& work, const std::vector<RecordedFile>&
   const fs::path folder = work.path / kFilesFolder;
   ShardIndex index;
   std::uint64_t total = 0;
-  std::vector<fs::path> unnamed;
+  std::vector<std::string> unnamed;
   for (const RecordedFile& shard : shards) {
-    const fs::path path = folder / shard.name;
-    const bool has_name = is_there(path);
-    if (!has_name) put_together(work, shard, partial_name(path));
-    const SafetensorsHeader header =
-        read_whole_header(has_name ? path : partial_name(path), shard.size);
-    if (!has_name) unnamed.push_back(path);
+    fs::path path = folder / shard.name;
+    if (!work.named.contains(shard.name) || !is_there(path)) {
+      path = work.path / kPiecesFolder / shared_name(work.world, shard.name);
+      put_together(work, shard, path);
+      unnamed.push_back(shard.name);
+    }
+    const SafetensorsHeader header = read_whole_header(path, shard.size);
     for (const TensorInfo& tensor : header.tensors) {
       index.weight_map[tensor.name] = shard.name;
       total += tensor.end - tensor.begin;
     }
   }
-  for (const fs::path& path : unnamed) take_final_name(path, false);
+  for (const std::string& name : unnamed) {
+    if (work.note_named) work.note_named(name);
+    rename_file(work.path / kPiecesFolder / shared_name(work.world, name), folder / name);
+  }
   index.total_size = total;
   return index;
 }
@@ -83,7 +94,7 @@ ShardIndex name_shards(const WrittenWork& work, const std::vector<RecordedFile>&
 std::map<std::string, std::vector<fs::path>> all_borders(const fs::path& work) {
   std::map<std::string, std::vector<fs::path>> borders;
   for (const std::string& name : list_folder(work / kPiecesFolder)) {
-    if (!name.starts_with(kHeaderPrefix)) {
+    if (!name.starts_with(kHeaderPrefix) && !name.starts_with(kSharedPrefix)) {
       borders[name.substr(name.find('.') + 1)].push_back(work / kPiecesFolder / name);
     }
   }

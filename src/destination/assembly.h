@@ -2,6 +2,7 @@
 
 #include <cstdint>
 #include <filesystem>
+#include <functional>
 #include <map>
 #include <nlohmann/json.hpp>
 #include <set>
@@ -18,10 +19,14 @@ struct WrittenWork {
   std::filesystem::path destination;
   std::filesystem::path path;        // of the work
   nlohmann::json record;             // make_record()
+  int world = 1;                     // parts, whose shared shards these are
+  std::set<std::string> named;       // shards that have their final names
   std::set<std::string> side_files;  // beside the weights and what is made of them
   Manifest digests;                  // of the shards, as far as they are known
   // The border files of the shards that several processes have written, by shard.
   std::map<std::string, std::vector<std::filesystem::path>> borders;
+  // Called before a shared shard takes its name; may be empty.
+  std::function<void(const std::string& shard)> note_named;
   bool sync = true;
   bool forced = false;  // it may replace what is at the destination
 };
@@ -38,8 +43,9 @@ std::map<std::string, std::vector<std::filesystem::path>> all_borders(
     const std::filesystem::path& work);
 
 // Puts together the shards that several processes have written, checks that every shard is whole,
-// and adds the index and the manifest. May run again after a crash. Throws Error: io_error, cancelled
-// (while checksums are computed), what a file that is not whole gives.
+// and adds the index and the manifest. May run again after a crash. Throws Error: io_error,
+// cancelled (while checksums are computed), unfinished_conversion (a shard is lost), what a file
+// that is not whole gives.
 Assembly assemble(const WrittenWork& work, const std::stop_token& stop);
 
 // Makes the assembled work the destination's checkpoint, and removes the work. Takes the

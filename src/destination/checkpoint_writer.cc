@@ -1,7 +1,7 @@
 #include "mxferry/checkpoint_writer.h"
 
-#include <algorithm>
 #include <fmt/format.h>
+#include <algorithm>
 #include <nlohmann/json.hpp>
 #include <random>
 #include <span>
@@ -13,6 +13,11 @@
 #include "base/file.h"
 #include "base/parallel.h"
 #include "checkpoint/shard_index.h"
+#include "destination/conversion_record.h"
+#include "destination/destination.h"
+#include "destination/shard_files.h"
+#include "destination/side_files.h"
+#include "destination/state_folder.h"
 #include "flow/region_write.h"
 #include "flow/shared_shards.h"
 #include "flow/sizes.h"
@@ -20,12 +25,7 @@
 #include "gpt_oss/plan.h"
 #include "mxferry/error.h"
 #include "source/box.h"
-#include "destination/conversion_record.h"
-#include "destination/destination.h"
-#include "destination/shard_files.h"
-#include "destination/state_folder.h"
 #include "source/reference_scales.h"
-#include "destination/side_files.h"
 #include "source/source_checkpoint.h"
 
 namespace mxferry {
@@ -153,6 +153,11 @@ struct CheckpointWriter::State {
     } else if (reference) {
       companions = reference->folder.path;
     }
+    std::error_code different;
+    if (!companions.empty() && !fs::equivalent(companions, options.destination, different)) {
+      std::vector<Problem> ignored;
+      carried = side_files(companions, ignored);
+    }
     if (options.config.empty() && !companions.empty()) {
       options.config = read_text_file(companions / kConfigName, kLargestConfig);
     }
@@ -183,9 +188,10 @@ struct CheckpointWriter::State {
     files = lay_out(plan.target, names).files;
     record = make_record(options, reference ? &*reference : nullptr, files);
     const fs::path work = work_path(options.destination, record);
-    const std::string writer = fmt::format("writer-{:08x}{:08x}.", std::random_device()(),
-                                           std::random_device()());
+    const std::string writer =
+        fmt::format("writer-{:08x}{:08x}.", std::random_device()(), std::random_device()());
     for (OutputFile& file : files) {
+      file.shared = work / kPiecesFolder / shared_name(Part().world, file.path.string());
       file.borders = work / kPiecesFolder / (writer + file.path.string());
       file.path = work / kFilesFolder / file.path;
     }
@@ -203,6 +209,7 @@ struct CheckpointWriter::State {
   std::optional<SourceCheckpoint> reference;
   std::unique_ptr<FileSource> scales;  // of the reference
   fs::path companions;                 // where side files are
+  std::vector<std::string> carried;    // of them; none where they lie in the destination already
   Plan plan;
   std::vector<const Recipe*> recipes;  // by tensor of the catalog
   std::vector<std::string> names;      // of the shards
@@ -252,12 +259,18 @@ DestinationRequest CheckpointWriter::State::request() const {
                              .inputs = {}};
   for (const OutputFile& file : files) request.bytes += file.size;
   if (reference) request.inputs.push_back(input_of("reference", *reference));
+  if (!carried.empty()) {
+    request.inputs.push_back({"folder of side files", {}});
+    for (const std::string& name : carried) {
+      request.inputs.back().files.push_back(companions / name);
+    }
+  }
   return request;
 }
 
 void CheckpointWriter::State::create_shards() const {
   for (const OutputFile& output : files) {
-    const File file = File::create(partial_name(output.path));
+    const File file = File::create(output.shared);
     file.preallocate(output.size);
     file.write(0, std::as_bytes(std::span(output.header)));
     if (options.sync) file.sync();
@@ -266,15 +279,11 @@ void CheckpointWriter::State::create_shards() const {
 
 // Tokenizer, template, licence and so on, and the edited config.json. Returns their names.
 std::vector<std::string> CheckpointWriter::State::write_other_files() const {
-  std::vector<std::string> written = {kConfigName};
-  std::error_code different;
-  if (!companions.empty() && !fs::equivalent(companions, options.destination, different)) {
-    std::vector<Problem> ignored;
-    for (const std::string& name : side_files(companions, ignored)) {
-      copy_side_file(companions / name, destination->path_of(name), options.sync);
-      written.push_back(name);
-    }
+  for (const std::string& name : carried) {
+    copy_side_file(companions / name, destination->path_of(name), options.sync);
   }
+  std::vector<std::string> written = carried;
+  written.emplace_back(kConfigName);
   const ConfigEdit edit{.packed = plan.packed, .torch_dtype = plan.dtype};
   write_text_file(destination->path_of(kConfigName), edit_config(options.config, kConfigName, edit),
                   options.sync);

@@ -1,5 +1,6 @@
 #include <algorithm>
 #include <optional>
+#include <system_error>
 #include <utility>
 
 #include "base/file.h"
@@ -66,6 +67,13 @@ void check_destination(const DestinationRequest& request) {
   const fs::path& folder = request.folder;
   if (folder.empty())
     throw Error(ErrorCode::invalid_argument, {.problem = "the destination has no name"});
+  std::error_code error;
+  if (!is_there(folder) && fs::is_symlink(fs::symlink_status(folder, error))) {
+    throw Error(ErrorCode::invalid_argument,
+                {.problem = "the destination is a link that leads nowhere",
+                 .file = folder,
+                 .advice = "Make the folder that it leads to, or remove the link"});
+  }
   if (is_there(folder) && !is_folder(folder)) {
     throw Error(ErrorCode::invalid_argument,
                 {.problem = "the destination must be a folder", .file = folder, .found = "a file"});
@@ -82,7 +90,6 @@ class Claim {
   explicit Claim(const DestinationRequest& request) : request_(request) {}
 
   std::unique_ptr<Destination> make() {
-    check_destination(request_);
     const DestinationLock lock(request_.folder, request_.stop);
     recover();
     works_ = find_works(request_.folder);
@@ -207,7 +214,14 @@ class Claim {
 };
 
 std::unique_ptr<Destination> Destination::claim(const DestinationRequest& request) {
-  return Claim(request).make();
+  check_destination(request);
+  // Nothing is begun where something finished is compared, so that its folder need not be written
+  // to.
+  const bool is_finished = is_occupied(request.folder) && !has_state(request.folder);
+  if (is_finished && request.resume && !request.force) return nullptr;
+  std::unique_ptr<Destination> destination = Claim(request).make();
+  if (destination) destination->sync_adopted();
+  return destination;
 }
 
 }  // namespace mxferry

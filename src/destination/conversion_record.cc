@@ -8,6 +8,7 @@
 
 #include "base/file.h"
 #include "base/hash.h"
+#include "destination/name_text.h"
 #include "mxferry/error.h"
 #include "mxferry/version.h"
 
@@ -51,9 +52,9 @@ Json record_of(const SourceCheckpoint& checkpoint) {
   Json files = Json::object();
   for (const Shard& shard : checkpoint.folder.shards) {
     const File file = File::open_for_reading(shard.path);
-    files[shard.name] = {{"size", file.size()},
-                         {"modified", file.modified()},
-                         {"header", header_digest(file, shard.header)}};
+    files[to_json_text(shard.name)] = {{"size", file.size()},
+                                       {"modified", file.modified()},
+                                       {"header", header_digest(file, shard.header)}};
   }
   Json record = {{"files", files}};
   if (checkpoint.config_text) {
@@ -65,7 +66,8 @@ Json record_of(const SourceCheckpoint& checkpoint) {
 Json common_record(const char* command, const std::vector<OutputFile>& files) {
   Json target = Json::array();
   for (const OutputFile& file : files) {
-    target.push_back({{"name", file.path.filename().string()}, {"size", file.size}});
+    const std::string name = file.path.filename().string();
+    target.push_back({{"name", to_json_text(name)}, {"size", file.size}});
   }
   return {{"command", command}, {"version", MXFERRY_VERSION}, {"target", target}};
 }
@@ -160,8 +162,8 @@ std::string record_digest(const Json& record) {
 }
 
 std::string work_name(const Json& record) {
-  constexpr std::size_t kDigits = 16;
-  return record.at("command").get<std::string>() + "-" + record_digest(record).substr(0, kDigits);
+  return record.at("command").get<std::string>() + "-" +
+         record_digest(record).substr(0, kWorkDigits);
 }
 
 bool is_resumable(const Json& record) {

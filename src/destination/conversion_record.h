@@ -28,7 +28,8 @@ nlohmann::json make_record(const SampleOptions& options, const std::vector<Outpu
 std::string dump_record(const nlohmann::json& record);
 // In hexadecimal.
 std::string record_digest(const nlohmann::json& record);
-// What the work of a record is called: the command and a part of the digest.
+// What the work of a record is called: the command and so many digits of the digest.
+inline constexpr std::size_t kWorkDigits = 16;
 std::string work_name(const nlohmann::json& record);
 
 // Whether a later run can go on with a work of this record: what it is made of is in files.

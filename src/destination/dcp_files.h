@@ -3,9 +3,9 @@
 #include <string>
 #include <vector>
 
+#include "destination/shard_files.h"
 #include "gpt_oss/plan.h"
 #include "mxferry/convert.h"
-#include "destination/shard_files.h"
 
 namespace mxferry {
 

@@ -21,12 +21,6 @@ bool is_whole_file(const fs::path& path, std::uint64_t size) {
   return is_file(path) && File::open_for_reading(path).size() == size;
 }
 
-// Whether what was given to the system is still there: on the disk, or in the memory of a system
-// that runs since.
-bool is_kept(const NotedFile& noted) {
-  return noted.synced || (!noted.boot.empty() && noted.boot == boot_id());
-}
-
 void sync_file(const fs::path& path) {
   File::open_for_writing(path).sync();
 }
@@ -54,25 +48,35 @@ Destination::Destination(const DestinationRequest& request, fs::path work, FileL
 // Takes over the shards that are listed as finished and exist with the recorded size.
 void Destination::adopt(const JournalContent& content, bool is_own) {
   for (const RecordedFile& file : recorded_files(request_.record)) {
-    const fs::path path = path_of(file.name);
     const auto shard = content.shards.find(file.name);
-    if (shard != content.shards.end() && is_kept(shard->second) && is_whole_file(path, file.size)) {
-      const bool must_sync = request_.sync && !shard->second.synced;
-      if (must_sync) sync_file(path);
+    if (shard != content.shards.end() && is_kept(shard->second) &&
+        is_whole_file(path_of(file.name), file.size)) {
       finished_.insert(file.name);
       const std::string& sha256 = shard->second.sha256;
       if (is_hexadecimal(sha256, kSha256Digits)) digests_[file.name] = sha256;
-      if (must_sync) journal_->note_shard(file.name, sha256);
+      if (!shard->second.synced) unsynced_shards_.push_back(file.name);
     }
     const auto shared = content.shared.find(file.name);
     if (is_own && shared != content.shared.end() && is_kept(shared->second) &&
-        is_whole_file(partial_name(path), file.size) && is_there(borders_of(file.name))) {
-      const bool must_sync = request_.sync && !shared->second.synced;
-      if (must_sync) sync_file(partial_name(path));
-      if (must_sync) sync_file(borders_of(file.name));
+        is_whole_file(shared_path(file.name), file.size) && is_there(borders_of(file.name))) {
       shared_.insert(file.name);
-      if (must_sync) journal_->note_shared(file.name);
+      if (!shared->second.synced) unsynced_shared_.push_back(file.name);
     }
+  }
+}
+
+// What a run without syncing has left counts as synced when it is.
+void Destination::sync_adopted() {
+  if (!request_.sync) return;
+  for (const std::string& name : unsynced_shards_) {
+    sync_file(path_of(name));
+    const auto digest = digests_.find(name);
+    journal_->note_shard(name, digest == digests_.end() ? "" : digest->second);
+  }
+  for (const std::string& name : unsynced_shared_) {
+    sync_file(shared_path(name));
+    sync_file(borders_of(name));
+    journal_->note_shared(name);
   }
 }
 
@@ -93,12 +97,17 @@ bool Destination::is_worth_resuming() const noexcept {
   return is_resumable(request_.record) && (request_.part.world > 1 || !finished_.empty());
 }
 
+fs::path Destination::shared_path(const std::string& shard) const {
+  return work_ / kPiecesFolder / shared_name(request_.part.world, shard);
+}
+
 fs::path Destination::borders_of(const std::string& shard) const {
   return work_ / kPiecesFolder / (journal_name(request_.part) + "." + shard);
 }
 
 void Destination::write_header(const std::string& shard, std::string_view header) const {
-  write_text_file(work_ / kPiecesFolder / (kHeaderPrefix + shard), header, request_.sync);
+  write_text_file(work_ / kPiecesFolder / (std::string(kHeaderPrefix) + shard), header,
+                  request_.sync);
 }
 
 bool Destination::has_written(const std::string& shard) const {
@@ -128,16 +137,18 @@ void Destination::note_done() {
 }
 
 void Destination::publish() {
-  std::map<std::string, std::vector<fs::path>> borders;
-  if (!is_resumable(request_.record)) borders = all_borders(work_);
-  const WrittenWork work{.destination = request_.folder,
-                         .path = work_,
-                         .record = request_.record,
-                         .side_files = journal_->content().side_files,
-                         .digests = digests_,
-                         .borders = std::move(borders),
-                         .sync = request_.sync,
-                         .forced = journal_->content().forced};
+  WrittenWork work{.destination = request_.folder,
+                   .path = work_,
+                   .record = request_.record,
+                   .world = request_.part.world,
+                   .named = finished_,
+                   .side_files = journal_->content().side_files,
+                   .digests = digests_,
+                   .borders = {},
+                   .note_named = {},
+                   .sync = request_.sync,
+                   .forced = journal_->content().forced};
+  if (!is_resumable(request_.record)) work.borders = all_borders(work_);
   put_in_place(work, assemble(work, request_.stop), request_.stop);
   is_published_ = true;
 }

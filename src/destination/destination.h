@@ -50,7 +50,9 @@ class Destination {
   // Where a file of the new checkpoint is made.
   std::filesystem::path path_of(const std::string& name) const { return files_ / name; }
 
-  // Where this part's pieces of a shard go that others write too: see borders.h.
+  // Where a shard is made that others write too, and where this part's pieces of it go: see
+  // borders.h.
+  std::filesystem::path shared_path(const std::string& shard) const;
   std::filesystem::path borders_of(const std::string& shard) const;
   // Keeps the header of a shard that several parts write, which is written when they are put
   // together.
@@ -81,6 +83,7 @@ class Destination {
   Destination(const DestinationRequest& request, std::filesystem::path work, FileLock part,
               bool created_folder);
   void adopt(const JournalContent& content, bool is_own);
+  void sync_adopted();
 
   DestinationRequest request_;
   std::filesystem::path work_;
@@ -90,6 +93,8 @@ class Destination {
   std::optional<Journal> journal_;
   std::set<std::string> finished_;
   std::set<std::string> shared_;
+  std::vector<std::string> unsynced_shards_;  // of finished_ and shared_, what is not on the disk
+  std::vector<std::string> unsynced_shared_;
   Manifest digests_;
   std::mutex noting_;
 };
@@ -97,8 +102,8 @@ class Destination {
 // Throws Error(destination_exists).
 [[noreturn]] void refuse_occupied(const std::filesystem::path& destination);
 
-// Throws what Destination::claim() throws of the folder, the inputs and the disk, as far as that can
-// be told without changing anything.
+// Throws what Destination::claim() throws of the folder, the inputs and the disk, as far as that
+// can be told without changing anything.
 void check_destination(const DestinationRequest& request);
 
 // The work that all processes write together that save one model.

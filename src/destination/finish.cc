@@ -29,7 +29,7 @@ struct Parts {
 
   bool is_done(int rank) const {
     const auto found = journals.find(rank);
-    return found != journals.end() && found->second->content.done;
+    return found != journals.end() && found->second->content.is_done();
   }
   bool are_done() const {
     return std::cmp_equal(journals.size(), world) &&
@@ -73,9 +73,12 @@ WrittenWork written_work(const fs::path& destination, const Work& work, const Pa
   WrittenWork written{.destination = destination,
                       .path = work.path,
                       .record = work.record,
+                      .world = parts.world,
+                      .named = {},
                       .side_files = {},
                       .digests = {},
-                      .borders = {}};
+                      .borders = {},
+                      .note_named = {}};
   for (const auto& [rank, journal] : parts.journals) {
     const JournalContent& content = journal->content;
     written.sync &= content.synced;
@@ -89,6 +92,8 @@ WrittenWork written_work(const fs::path& destination, const Work& work, const Pa
   for (const FoundJournal& journal : work.parts) {
     written.forced |= journal.content.forced;
     for (const auto& [name, noted] : journal.content.shards) {
+      if (is_lost(noted)) continue;
+      written.named.insert(name);
       if (is_hexadecimal(noted.sha256, kSha256Digits)) written.digests[name] = noted.sha256;
     }
   }
@@ -104,11 +109,10 @@ WrittenWork written_work(const fs::path& destination, const Work& work, const Pa
 }
 
 [[noreturn]] void refuse_at_work(const fs::path& folder, const Part& part) {
-  throw Error(
-      ErrorCode::destination_in_use,
-      {.problem = fmt::format("part {} of {} is still at work", part.rank, part.world),
-       .file = folder,
-       .advice = "Wait for it"});
+  throw Error(ErrorCode::destination_in_use,
+              {.problem = fmt::format("part {} of {} is still at work", part.rank, part.world),
+               .file = folder,
+               .advice = "Wait for it"});
 }
 
 // Keeps other processes from finishing the work; nullopt where one has finished it meanwhile.
@@ -149,7 +153,8 @@ std::optional<LockedWork> lock_work(const fs::path& destination, const std::stri
 
 // Completes what was interrupted while it was put in place. Returns the work that is to be
 // finished; nullopt where there is none.
-std::optional<std::string> work_to_finish(const fs::path& destination, const std::stop_token& stop) {
+std::optional<std::string> work_to_finish(const fs::path& destination,
+                                          const std::stop_token& stop) {
   if (!has_state(destination)) return std::nullopt;
   const DestinationLock lock(destination, stop);
   complete_publication(destination);
@@ -189,10 +194,12 @@ FinishReport finish_conversion(const fs::path& destination, std::stop_token stop
   if (!name) return already_finished(destination);
   const fs::path path = state_folder(destination) / *name;
   const std::optional<FileLock> finishing = lock_finish(path, stop);
-  const std::optional<LockedWork> locked = lock_work(destination, *name, stop);
+  std::optional<LockedWork> locked = lock_work(destination, *name, stop);
   if (!finishing || !locked) return already_finished(destination);
   const Parts parts = complete_parts(destination, locked->work.parts);
-  const WrittenWork work = written_work(destination, locked->work, parts);
+  WrittenWork work = written_work(destination, locked->work, parts);
+  Journal journal(std::move(locked->parts.front()), work.sync);
+  work.note_named = [&](const std::string& shard) { journal.note_shard(shard, {}); };
   const Assembly assembly = assemble(work, stop);
   put_in_place(work, assembly, stop);
   return {.parts = parts.world, .files = assembly.shards, .bytes = assembly.bytes};

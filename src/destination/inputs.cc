@@ -6,6 +6,7 @@
 
 #include "base/file.h"
 #include "checkpoint/shard_index.h"
+#include "destination/state_folder.h"
 #include "mxferry/error.h"
 
 namespace mxferry {
@@ -21,9 +22,16 @@ fs::path parent_of(const fs::path& path) {
   return parent.empty() ? "." : parent;
 }
 
+// In the folder itself, or anywhere in the state that is kept there.
 bool lies_in(const fs::path& path, const fs::path& folder) {
   std::error_code error;
-  return fs::equivalent(parent_of(path), folder, error);
+  if (fs::equivalent(parent_of(path), folder, error)) return true;
+  if (!has_state(folder)) return false;
+  const fs::path real = fs::weakly_canonical(parent_of(path), error);
+  for (fs::path above = real; above.has_relative_path(); above = above.parent_path()) {
+    if (fs::equivalent(above, state_folder(folder), error)) return true;
+  }
+  return false;
 }
 
 // The link, or the file, that lies in the folder and is needed to read the path.
@@ -59,13 +67,13 @@ void refuse_inputs_in(const fs::path& destination, const std::vector<Input>& inp
       const std::optional<fs::path> found = found_in(destination, file);
       if (!found) continue;
       const bool is_same_folder = *found == file;
-      throw Error(ErrorCode::invalid_argument,
-                  {.problem = is_same_folder
-                                  ? input.what + " and destination are the same folder"
-                                  : "a file of the " + input.what + " is a link to this folder",
-                   .file = destination,
-                   .found = is_same_folder ? std::string() : file.string(),
-                   .advice = "Give a new folder; what is read is never changed"});
+      throw Error(
+          ErrorCode::invalid_argument,
+          {.problem = is_same_folder ? input.what + " and destination are the same folder"
+                                     : "a file of the " + input.what + " is a link to this folder",
+           .file = destination,
+           .found = is_same_folder ? std::string() : file.string(),
+           .advice = "Give a new folder; what is read is never changed"});
     }
   }
 }

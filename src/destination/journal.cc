@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <charconv>
 #include <fstream>
 #include <optional>
@@ -35,7 +36,8 @@ std::optional<Part> parse_name(std::string_view name) {
     const auto [stopped, error] = std::from_chars(begin, end, number);
     return error == std::errc() && stopped == end;
   };
-  if (!parse(name.substr(kPrefix.size(), of - kPrefix.size()), part.rank) || !parse(name.substr(of + kOf.size()), part.world))
+  if (!parse(name.substr(kPrefix.size(), of - kPrefix.size()), part.rank) ||
+      !parse(name.substr(of + kOf.size()), part.world))
     return std::nullopt;
   --part.rank;
   if (part.rank < 0 || part.rank >= part.world) return std::nullopt;
@@ -108,11 +110,29 @@ std::vector<FoundJournal> find_journals(const std::filesystem::path& work) {
 }
 
 std::string boot_id() {
-  const std::filesystem::path path = "/proc/sys/kernel/random/boot_id";
-  std::ifstream file(path);
-  std::string id;
-  std::getline(file, id);
-  return id;
+  const auto read = [](const char* path) {
+    std::ifstream file(path);
+    std::string line;
+    std::getline(file, line);
+    return line;
+  };
+  const std::string id = read("/proc/sys/kernel/random/boot_id");
+  return id.empty() ? "" : read("/proc/sys/kernel/hostname") + "/" + id;
+}
+
+bool is_kept(const NotedFile& noted) {
+  return noted.synced || (!noted.boot.empty() && noted.boot == boot_id());
+}
+
+bool is_lost(const NotedFile& noted) {
+  const auto machine = [](std::string_view boot) { return boot.substr(0, boot.find('/')); };
+  const std::string now = boot_id();
+  return !noted.synced && machine(noted.boot) == machine(now) && noted.boot != now;
+}
+
+bool JournalContent::is_done() const {
+  const auto is_there = [](const auto& entry) { return !is_lost(entry.second); };
+  return done && std::ranges::all_of(shards, is_there) && std::ranges::all_of(shared, is_there);
 }
 
 Journal::Journal(FileLock lock, bool sync) : sync_(sync), lock_(std::move(lock)) {

@@ -23,16 +23,24 @@ struct NotedFile {
   std::string boot;
 };
 
+// Whether it is there still: on the disk, or in the memory of this system.
+bool is_kept(const NotedFile& noted);
+// Whether this machine has lost it by being started anew. Of another machine nobody can tell.
+bool is_lost(const NotedFile& noted);
+
 // What the journal of a part says: a line of JSON an event. A line that a crash has cut counts as
 // not written.
 struct JournalContent {
-  bool begun = false;   // a run has begun the part
-  bool forced = false;  // with leave to replace what is at the destination
+  bool begun = false;                       // a run has begun the part
+  bool forced = false;                      // with leave to replace what is at the destination
   std::map<std::string, NotedFile> shards;  // finished: they have their final names
   std::map<std::string, NotedFile> shared;  // this part's share of them is written
   std::set<std::string> side_files;         // what else the checkpoint has, as last noted
   bool done = false;                        // everything that is this part's
   bool synced = false;                      // what is done is on the disk
+
+  // Whether it was done, and is there still as far as that can be told.
+  bool is_done() const;
 };
 
 struct FoundJournal {
@@ -46,7 +54,8 @@ std::string journal_name(const Part& part);
 // Every journal of a work.
 std::vector<FoundJournal> find_journals(const std::filesystem::path& work);
 
-// Names the system that runs, since it was started; "" where it cannot be told.
+// Names this machine and the system that runs on it, since it was started, as "NAME/ID"; "" where
+// that cannot be told.
 std::string boot_id();
 
 // The journal of a part, which this process alone has open.

@@ -46,8 +46,8 @@ std::vector<std::string> names_from_json(const nlohmann::json& texts) {
   for (const nlohmann::json& text : texts) {
     if (!text.is_string()) continue;
     std::string name = from_json_text(text.get_ref<const std::string&>());
-    const std::string_view first = std::string_view(name).substr(0, name.find('/'));
-    if (stays_below(name) && first != kStateFolder) names.push_back(std::move(name));
+    const bool is_plain = stays_below(name) && name.find('/') == std::string::npos;
+    if (is_plain && name != kStateFolder) names.push_back(std::move(name));
   }
   return names;
 }

@@ -12,7 +12,8 @@ std::string to_json_text(std::string_view name);
 nlohmann::json to_json_texts(const std::vector<std::string>& names);
 
 // The names of an array that to_json_texts() made, in its order. What is not text is passed over,
-// and so is what could lead out of the folder: anybody may have written the file.
+// and so is what is not the name of a file in the folder itself, or is mxferry's own: anybody may
+// have written the array.
 std::vector<std::string> names_from_json(const nlohmann::json& texts);
 
 }  // namespace mxferry

@@ -24,6 +24,7 @@ namespace {
 namespace fs = std::filesystem;
 using Json = nlohmann::json;
 
+constexpr const char* kOldFolder = "old";
 constexpr std::uint64_t kLargestPublication = std::uint64_t{64} << 20;
 
 // What a loader looks for first: without it the folder is no checkpoint to anybody.
@@ -31,6 +32,18 @@ constexpr std::array<std::string_view, 2> kMarks = {"config.json", kIndexName};
 
 bool is_mark(const std::string& name) {
   return std::ranges::find(kMarks, name) != kMarks.end();
+}
+
+// What is named so is of a checkpoint, or an older release has left it unfinished.
+bool is_fixed_name(std::string_view name) {
+  constexpr std::array<std::string_view, 4> kNames = {"config.json", kIndexName, kManifestName,
+                                                      "dtypes.json"};
+  return std::ranges::find(kNames, name) != kNames.end() || name.starts_with(".mxferry-journal");
+}
+
+// What checkpoint_files() can name: nothing else is removed because a file says so.
+bool is_checkpoint_name(std::string_view name) {
+  return is_fixed_name(name) || is_weights_name(name) || name.ends_with(".safetensors");
 }
 
 struct Publication {
@@ -52,10 +65,10 @@ Publication read_publication(const fs::path& destination) {
   };
   Publication publication{.work = {}, .install = names("install"), .remove = names("remove")};
   const std::vector<std::string> work = names("work");
-  if (work.size() != 1 || publication.install.empty()) {
-    throw Error(ErrorCode::invalid_argument, {.problem = "the file is damaged",
-                                              .file = path,
-                                              .advice = "Convert anew, with --force"});
+  if (work.size() != 1 || !is_work_name(work[0]) || publication.install.empty()) {
+    throw Error(
+        ErrorCode::invalid_argument,
+        {.problem = "the file is damaged", .file = path, .advice = "Convert anew, with --force"});
   }
   publication.work = work[0];
   publication.sync = json.value("sync", Json()) != false;
@@ -77,7 +90,9 @@ class Switch {
       : destination_(destination),
         publication_(publication),
         work_(state_folder(destination) / publication.work),
-        files_(work_ / kFilesFolder) {
+        files_(work_ / kFilesFolder),
+        old_(state_folder(destination) / kOldFolder) {
+    if (!is_real_folder(files_)) return;
     for (const std::string& name : publication.install) {
       if (is_there(files_ / name)) waiting_.insert(name);
     }
@@ -85,13 +100,14 @@ class Switch {
 
   void run() const {
     refuse_losses();
-    if (remove_old()) sync();
+    if (set_old_aside()) sync();
     install([](const std::string& name) { return !is_mark(name); });
     sync();
     install([](const std::string& name) { return name == kIndexName; });
     install([](const std::string& name) { return is_mark(name) && name != kIndexName; });
     sync();
-    if (is_there(work_)) discard_work(work_);
+    if (is_real_folder(work_)) discard_work(work_);
+    if (is_real_folder(old_)) discard_work(old_);
     remove_file(publication_path(destination_));
   }
 
@@ -99,28 +115,62 @@ class Switch {
   void refuse_losses() const {
     for (const std::string& name : publication_.install) {
       if (waiting_.contains(name) || is_file(destination_ / name)) continue;
-      throw Error(ErrorCode::invalid_argument,
-                  {.problem = "a file of the new checkpoint is lost",
-                   .file = destination_ / name,
-                   .advice = "Convert anew, with --force"});
+      throw Error(ErrorCode::invalid_argument, {.problem = "a file of the new checkpoint is lost",
+                                                .file = destination_ / name,
+                                                .advice = "Convert anew, with --force"});
     }
   }
 
-  // A file that was installed before is not an old one. Returns whether there was any.
-  bool remove_old() const {
-    bool removed = false;
+  // A file that was installed before is not an old one.
+  std::vector<std::string> old_files() const {
     const std::set<std::string> install(publication_.install.begin(), publication_.install.end());
-    const auto remove_those = [&](bool marks) {
-      for (const std::string& name : publication_.remove) {
-        const bool is_old = !install.contains(name) || waiting_.contains(name);
-        if (is_mark(name) != marks || !is_old) continue;
-        remove_file(destination_ / name);
-        removed = true;
+    std::vector<std::string> old;
+    for (const std::string& name : publication_.remove) {
+      const bool is_known = is_checkpoint_name(name) || install.contains(name);
+      if (is_known && (!install.contains(name) || waiting_.contains(name))) old.push_back(name);
+    }
+    // What makes the folder a checkpoint first.
+    std::ranges::stable_partition(old, is_mark);
+    return old;
+  }
+
+  // Returns whether there was any. Where one cannot be moved, all are put back.
+  bool set_old_aside() const {
+    const std::vector<std::string> old = old_files();
+    if (old.empty()) return false;
+    try {
+      std::error_code error;
+      fs::create_directory(old_, error);
+      if (!is_real_folder(old_)) {
+        throw Error(ErrorCode::io_error, {.problem = "cannot create the folder", .file = old_});
       }
-    };
-    remove_those(true);
-    remove_those(false);
-    return removed;
+      for (const std::string& name : old) {
+        fs::rename(destination_ / name, old_ / name, error);
+        if (!error || error == std::errc::no_such_file_or_directory) continue;
+        throw Error(ErrorCode::io_error, {.problem = "cannot replace the file: " + error.message(),
+                                          .file = destination_ / name});
+      }
+    } catch (const Error& error) {
+      put_back(error);
+    }
+    return true;
+  }
+
+  [[noreturn]] void put_back(const Error& cause) const {
+    if (is_real_folder(old_)) {
+      for (const std::string& name : list_folder(old_)) {
+        rename_file(old_ / name, destination_ / name);
+      }
+      remove_folder(old_);
+    }
+    sync();
+    remove_file(publication_path(destination_));
+    ErrorDetails details = cause.details();
+    details.advice =
+        "The old checkpoint is as it was, and the new one is whole. If the file can be replaced, "
+        "run "
+        "`mxferry finish` on the folder; else convert to another folder";
+    throw Error(cause.code(), std::move(details));
   }
 
   template <typename Predicate>
@@ -139,6 +189,7 @@ class Switch {
   const Publication& publication_;
   fs::path work_;
   fs::path files_;
+  fs::path old_;
   std::set<std::string> waiting_;  // files that are still in the work
 };
 
@@ -170,18 +221,12 @@ std::vector<std::string> listed_files(const fs::path& folder) {
 }  // namespace
 
 std::vector<std::string> checkpoint_files(const fs::path& folder) {
-  constexpr std::array<std::string_view, 4> kNames = {"config.json", kIndexName, kManifestName,
-                                                      "dtypes.json"};
-  constexpr std::string_view kOlderJournal = ".mxferry-journal";
   const std::vector<std::string> listed = listed_files(folder);
   std::vector<std::string> found;
   for (const std::string& name : list_folder(folder)) {
-    const bool is_named = std::ranges::find(kNames, name) != kNames.end() ||
-                          std::ranges::find(listed, name) != listed.end();
-    if ((is_named || is_weights_name(name) || name.starts_with(kOlderJournal)) &&
-        !is_folder(folder / name)) {
-      found.push_back(name);
-    }
+    const bool is_listed = std::ranges::find(listed, name) != listed.end();
+    const bool is_own = is_fixed_name(name) || is_weights_name(name);
+    if ((is_own || is_listed) && !is_real_folder(folder / name)) found.push_back(name);
   }
   return found;
 }
@@ -189,9 +234,15 @@ std::vector<std::string> checkpoint_files(const fs::path& folder) {
 void publish(const fs::path& destination, const fs::path& work,
              const std::vector<std::string>& files, bool sync) {
   refuse_folders(destination, files);
+  std::vector<std::string> replaced = checkpoint_files(destination);
+  for (const std::string& name : files) {
+    const bool is_new =
+        !is_there(destination / name) || std::ranges::find(replaced, name) != replaced.end();
+    if (!is_new) replaced.push_back(name);
+  }
   const Publication publication{.work = work.filename().string(),
                                 .install = files,
-                                .remove = checkpoint_files(destination),
+                                .remove = std::move(replaced),
                                 .sync = sync};
   write_publication(destination, publication);
   Switch(destination, publication).run();

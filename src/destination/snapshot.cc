@@ -10,15 +10,6 @@ namespace {
 
 namespace fs = std::filesystem;
 
-// Throws Error(destination_in_use) unless the folder is as it was.
-void require_unchanged(const fs::path& folder, const Snapshot& before) {
-  if (snapshot_of(folder) == before) return;
-  throw Error(ErrorCode::destination_in_use,
-              {.problem = "the folder was changed while it was read",
-               .file = folder,
-               .advice = "Wait for the process that changes it, then run this again"});
-}
-
 }  // namespace
 
 Snapshot snapshot_of(const fs::path& folder) {
@@ -34,6 +25,14 @@ Snapshot snapshot_of(const fs::path& folder) {
   }
   if (is_there(state_folder(folder) / kPublicationName)) snapshot.emplace(kPublicationName, 0, 0);
   return snapshot;
+}
+
+void require_unchanged(const fs::path& folder, const Snapshot& before) {
+  if (snapshot_of(folder) == before) return;
+  throw Error(ErrorCode::destination_in_use,
+              {.problem = "the folder was changed while it was read",
+               .file = folder,
+               .advice = "Wait for the process that changes it, then run this again"});
 }
 
 void look_at(const fs::path& folder, const std::function<void()>& look) {

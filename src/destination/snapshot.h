@@ -9,10 +9,13 @@
 
 namespace mxferry {
 
-// Name, size and time of change of every file in a folder, and whether a new checkpoint is being put
-// in place there.
+// Name, size and time of change of every file in a folder, and whether a new checkpoint is being
+// put in place there.
 using Snapshot = std::set<std::tuple<std::string, std::uint64_t, std::int64_t>>;
 Snapshot snapshot_of(const std::filesystem::path& folder);
+
+// Throws Error(destination_in_use) unless the folder is as it was.
+void require_unchanged(const std::filesystem::path& folder, const Snapshot& before);
 
 // Looks at a finished checkpoint without a lock, as a folder that cannot be written to allows no
 // other way. Throws Error(destination_in_use) where it was changed meanwhile, whatever `look` made

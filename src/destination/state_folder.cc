@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <array>
 #include <chrono>
 #include <string_view>
 #include <system_error>
@@ -10,6 +11,7 @@
 #include <utility>
 
 #include "base/file.h"
+#include "base/hash.h"
 #include "checkpoint/folder.h"
 #include "destination/conversion_record.h"
 #include "mxferry/error.h"
@@ -67,6 +69,17 @@ Json read_record(const fs::path& work) {
 
 }  // namespace
 
+bool is_work_name(std::string_view name) {
+  constexpr std::array<std::string_view, 3> kCommands = {"convert-", "save-", "sample-"};
+  return std::ranges::any_of(kCommands, [&](std::string_view command) {
+    return name.starts_with(command) && is_hexadecimal(name.substr(command.size()), kWorkDigits);
+  });
+}
+
+std::string shared_name(int world, const std::string& shard) {
+  return fmt::format("{}{:05}.{}", kSharedPrefix, world, shard);
+}
+
 fs::path state_folder(const fs::path& destination) {
   return destination / kStateFolder;
 }
@@ -76,11 +89,10 @@ bool has_state(const fs::path& destination) {
   const fs::file_status status = fs::symlink_status(state_folder(destination), error);
   if (fs::is_directory(status)) return true;
   if (!fs::exists(status)) return false;
-  throw Error(ErrorCode::invalid_argument,
-              {.problem = "this name is mxferry's own, for a folder",
-               .file = state_folder(destination),
-               .found = fs::is_symlink(status) ? "a link" : "a file",
-               .advice = "Remove it"});
+  throw Error(ErrorCode::invalid_argument, {.problem = "this name is mxferry's own, for a folder",
+                                            .file = state_folder(destination),
+                                            .found = fs::is_symlink(status) ? "a link" : "a file",
+                                            .advice = "Remove it"});
 }
 
 std::uint64_t state_bytes(const fs::path& destination) {
@@ -161,8 +173,11 @@ std::vector<Work> find_works(const fs::path& destination) {
   const fs::path state = state_folder(destination);
   for (const std::string& name : list_folder(state)) {
     const fs::path path = state / name;
-    if (name.starts_with(kTrashPrefix) || !is_folder(path)) continue;
-    works.push_back({path, read_record(path), find_journals(path)});
+    if (!is_work_name(name) || !is_real_folder(path)) continue;
+    // What mxferry has not made so is nothing to go on with.
+    const bool is_sound =
+        is_real_folder(path / kFilesFolder) && is_real_folder(path / kPiecesFolder);
+    works.push_back({path, is_sound ? read_record(path) : Json(), find_journals(path)});
   }
   return works;
 }
@@ -197,7 +212,7 @@ void empty_trash(const fs::path& destination) {
   const fs::path state = state_folder(destination);
   for (const std::string& name : list_folder(state)) {
     if (!name.starts_with(kTrashPrefix) && !name.ends_with(kPartialEnding)) continue;
-    is_folder(state / name) ? remove_folder(state / name) : remove_file(state / name);
+    remove_folder(state / name);
   }
 }
 

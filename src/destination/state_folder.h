@@ -24,14 +24,17 @@ namespace mxferry {
 //     part-00001-of-00004  the journal of a part, locked while the part is at work
 //     finish               locked by the process that puts the parts together
 //     files/               the new checkpoint's files
-//     pieces/              of shards that several processes write: headers and borders (borders.h)
+//     pieces/              shards that several processes write, with headers and borders
+//     (borders.h)
+//   old/                   what a publication replaces, until it is complete
 //   trash-N                is being removed
 
 // The exclusive right to decide what happens to a destination, and to change it.
 class DestinationLock {
  public:
-  // Creates the folder, and the state folder in it, where they are missing. Waits for other holders,
-  // which are quick, up to half a minute. Throws Error: destination_in_use, io_error, cancelled.
+  // Creates the folder, and the state folder in it, where they are missing. Waits for other
+  // holders, which are quick, up to half a minute. Throws Error: destination_in_use, io_error,
+  // cancelled.
   explicit DestinationLock(std::filesystem::path folder, const std::stop_token& stop = {});
   DestinationLock(const DestinationLock&) = delete;
   DestinationLock& operator=(const DestinationLock&) = delete;
@@ -64,6 +67,9 @@ std::uint64_t state_bytes(const std::filesystem::path& destination);
 // Whether the destination has anything but mxferry's state. Without a folder there is nothing.
 bool is_occupied(const std::filesystem::path& destination);
 
+// Whether a work may have this name: see work_name().
+bool is_work_name(std::string_view name);
+
 struct Work {
   std::filesystem::path path;
   nlohmann::json record;  // null where its process ended before it was written
@@ -82,8 +88,11 @@ inline constexpr const char* kRecordName = "record";
 inline constexpr const char* kFinishName = "finish";
 inline constexpr const char* kFilesFolder = "files";
 inline constexpr const char* kPiecesFolder = "pieces";
-// The names of pieces: "header.SHARD", and of borders "WRITER.SHARD".
-inline constexpr const char* kHeaderPrefix = "header.";
+// The names of pieces: "header.SHARD"; the shard itself, one for each number of parts; and the
+// borders of a part, or of another writer.
+inline constexpr std::string_view kHeaderPrefix = "header.";
+inline constexpr std::string_view kSharedPrefix = "shared-";
+std::string shared_name(int world, const std::string& shard);
 
 // The functions that follow take a DestinationLock to be held.
 

@@ -42,12 +42,13 @@ void write_manifest(const std::filesystem::path& folder, Manifest digests, bool 
 }
 
 void add_manifest(const std::filesystem::path& destination, const std::vector<std::string>& files,
-                  bool sync, const std::stop_token& stop) {
+                  const Snapshot& before, bool sync, const std::stop_token& stop) {
   Manifest digests;
   for (const std::string& name : files) digests[name] = "";
   complete(destination, digests, stop);
   const std::string text = serialize_manifest(digests);
   const DestinationLock lock(destination, stop);
+  require_unchanged(destination, before);
   const std::filesystem::path path = destination / kManifestName;
   if (is_file(path) && read_text_file(path, kLargestManifest) == text) return;
   const std::filesystem::path made =

@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "checkpoint/manifest.h"
+#include "destination/snapshot.h"
 
 namespace mxferry {
 
@@ -14,9 +15,10 @@ namespace mxferry {
 void write_manifest(const std::filesystem::path& folder, Manifest digests, bool sync,
                     const std::stop_token& stop);
 
-// Writes the manifest of these files of a finished checkpoint, unless it is there already. Takes the
-// DestinationLock. Throws Error: io_error, cancelled, destination_in_use.
+// Writes the manifest of these files of a finished checkpoint, unless it is there already. Takes
+// the DestinationLock. Throws Error: io_error, cancelled, destination_in_use (also where the folder
+// is not as it was `before`).
 void add_manifest(const std::filesystem::path& destination, const std::vector<std::string>& files,
-                  bool sync, const std::stop_token& stop);
+                  const Snapshot& before, bool sync, const std::stop_token& stop);
 
 }  // namespace mxferry

@@ -27,12 +27,12 @@ Borders::Borders(const std::filesystem::path& path, std::uint64_t size)
     BorderHead head;
     file_.read(place, std::as_writable_bytes(std::span(&head, 1)));
     place += sizeof head;
-    const bool fits = head.size <= end - place && head.offset <= size && head.size <= size - head.offset;
+    const bool fits =
+        head.size <= end - place && head.offset <= size && head.size <= size - head.offset;
     if (!fits) {
-      throw Error(ErrorCode::file_size_mismatch,
-                  {.problem = "the pieces of a part are damaged",
-                   .file = path,
-                   .advice = "Convert anew, with --force"});
+      throw Error(ErrorCode::file_size_mismatch, {.problem = "the pieces of a part are damaged",
+                                                  .file = path,
+                                                  .advice = "Convert anew, with --force"});
     }
     pieces_.push_back({head.offset, head.size, place});
     place += head.size;
@@ -57,8 +57,7 @@ void Borders::overlay(std::uint64_t offset, std::span<std::byte> bytes) const {
     const std::uint64_t first = std::max(offset, piece->offset);
     const std::uint64_t last = std::min(end, piece->offset + piece->size);
     if (first >= last) continue;
-    file_.read(piece->place + (first - piece->offset),
-               bytes.subspan(first - offset, last - first));
+    file_.read(piece->place + (first - piece->offset), bytes.subspan(first - offset, last - first));
   }
 }
 

@@ -12,9 +12,9 @@ namespace mxferry {
 
 // Network file systems keep and send whole pages: of two machines that write to different bytes of
 // one page, each may undo what the other wrote. So each page of a file that several processes write
-// has one writer. Pages that a process fills are written to the file; what it has of other pages goes
-// to its border file, and one process puts all borders in place when everybody is done. The page is
-// the largest that Linux has.
+// has one writer. Pages that a process fills are written to the file; what it has of other pages
+// goes to its border file, and one process puts all borders in place when everybody is done. The
+// page is the largest that Linux has.
 inline constexpr std::uint64_t kBorderPage = std::uint64_t{64} << 10;
 
 // A border file is a row of these, each followed by its bytes.

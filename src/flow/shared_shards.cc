@@ -15,14 +15,12 @@ SharedFile& SharedShards::open(std::size_t shard) {
   const std::lock_guard lock(state.opening);
   if (!state.file) {
     const OutputFile& output = files_[shard];
-    const std::filesystem::path path = partial_name(output.path);
-    if (!is_there(path)) {
-      throw Error(ErrorCode::io_error,
-                  {.problem = "the file that is to be filled is not there",
-                   .file = path,
-                   .advice = "Do all processes see the same folder?"});
+    if (!is_there(output.shared)) {
+      throw Error(ErrorCode::io_error, {.problem = "the file that is to be filled is not there",
+                                        .file = output.shared,
+                                        .advice = "Do all processes see the same folder?"});
     }
-    state.file.emplace(path, output.borders, output.size);
+    state.file.emplace(output.shared, output.borders, output.size);
   }
   return *state.file;
 }

@@ -14,8 +14,8 @@
 
 namespace mxferry {
 
-// Shards under their unfinished names, which another process has created and others write to too:
-// see shared_file.h. OutputFile::borders says where what this one has of their pages goes.
+// Shards that another process has created and others write to too, where OutputFile::shared says:
+// see shared_file.h.
 class SharedShards : public Sink {
  public:
   // `files` by StoredTensor::shard, whose offsets are set. The catalog must outlive this object.

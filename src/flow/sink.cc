@@ -24,7 +24,7 @@ FileSink::OpenShard& FileSink::open(std::size_t shard) {
   const std::lock_guard lock(state.opening);
   if (!state.is_open) {
     const OutputFile& output = files_[shard];
-    output.borders.empty() ? create(output, state) : share(output, state);
+    output.shared.empty() ? create(output, state) : share(output, state);
     state.is_open = true;
   }
   return state;
@@ -41,7 +41,7 @@ void FileSink::create(const OutputFile& output, OpenShard& state) const {
 }
 
 void FileSink::share(const OutputFile& output, OpenShard& state) {
-  state.shared.emplace(partial_name(output.path), output.borders, output.size);
+  state.shared.emplace(output.shared, output.borders, output.size);
 }
 
 void FileSink::flush_window(OpenShard& shard, std::uint64_t written) const {

@@ -39,8 +39,9 @@ struct OutputFile {
   std::filesystem::path path;  // its final name
   std::string header;          // the bytes before the data
   std::uint64_t size = 0;      // of the whole file
-  // Where this process's border file goes, if others write to the file too (shared_file.h): then
-  // finish_shard() leaves it unfinished, and without its header.
+  // If other processes write to the file too (shared_file.h): where it lies meanwhile, and where
+  // this one's border file goes. finish_shard() leaves it there, without its header.
+  std::filesystem::path shared = {};
   std::filesystem::path borders = {};
   // It is there already: what is written to it goes nowhere.
   bool finished = false;
@@ -70,7 +71,7 @@ class FileSink : public Sink {
   struct OpenShard {
     std::mutex opening;
     bool is_open = false;
-    std::optional<AtomicFile> file;      // one of these
+    std::optional<AtomicFile> file;  // one of these
     std::optional<SharedFile> shared;
     std::optional<FileDigest> digest;
     std::atomic<std::uint64_t> unflushed = 0;

@@ -12,6 +12,7 @@
 #include "destination/destination.h"
 #include "destination/shard_files.h"
 #include "destination/side_files.h"
+#include "destination/snapshot.h"
 #include "destination/write_manifest.h"
 #include "flow/read_back.h"
 #include "flow/run.h"
@@ -43,7 +44,10 @@ std::vector<OutputFile> output_files(const Preparation& p, Destination& target) 
   for (std::size_t shard = 0; shard < files.size(); ++shard) {
     const std::string& name = p.names[shard];
     files[shard].path = target.path_of(name);
-    if (shares[shard] == ShardShare::some) files[shard].borders = target.borders_of(name);
+    if (shares[shard] == ShardShare::some) {
+      files[shard].shared = target.shared_path(name);
+      files[shard].borders = target.borders_of(name);
+    }
     files[shard].finished = target.has_written(name) && shares[shard] != ShardShare::none;
   }
   return files;
@@ -66,8 +70,8 @@ std::vector<ConversionCounts> write_weights(const ConvertOptions& options, const
                                             WeightPasses& passes) {
   std::vector<RecipePart> open = open_parts(p, files);
   const auto note = [&, shared = files](std::size_t shard, const std::string& sha256) {
-    shared[shard].borders.empty() ? target.note_shard(p.names[shard], sha256)
-                                  : target.note_shared(p.names[shard]);
+    shared[shard].shared.empty() ? target.note_shard(p.names[shard], sha256)
+                                 : target.note_shared(p.names[shard]);
   };
   FileSink sink(p.plan.target, std::move(files),
                 {.sync = options.sync,
@@ -94,10 +98,11 @@ void read_back(const ConvertOptions& options, const Preparation& p, const Destin
     if (shares[shard] == ShardShare::none) continue;
     const std::string& name = p.names[shard];
     const std::filesystem::path path = target.path_of(name);
-    const bool is_partial = !is_there(path);
+    const bool is_shared = !target.finished().contains(name);
     files[shard].emplace(
-        WrittenFile{File::open_for_reading(is_partial ? partial_name(path) : path)});
-    if (is_partial) files[shard]->borders.emplace(target.borders_of(name), p.layout.files[shard].size);
+        WrittenFile{File::open_for_reading(is_shared ? target.shared_path(name) : path)});
+    if (is_shared)
+      files[shard]->borders.emplace(target.borders_of(name), p.layout.files[shard].size);
     if (options.sync) files[shard]->file.forget_cached();
   }
   ReadBack sink(p.plan.target, std::move(files));
@@ -192,6 +197,7 @@ void write_part(const ConvertOptions& options, const Preparation& p, Destination
 // been asked for.
 void accept_finished(const ConvertOptions& options, const Preparation& p, ConvertReport& report) {
   WeightPasses passes(options, p, 1);
+  const Snapshot before = snapshot_of(options.destination);
   prove_complete(options, p, passes);
   report.was_complete = true;
   report.verified = true;
@@ -199,7 +205,7 @@ void accept_finished(const ConvertOptions& options, const Preparation& p, Conver
     std::vector<std::string> names = side_file_names(options, p);
     names.insert(names.end(), p.names.begin(), p.names.end());
     if (has_index(p.names)) names.emplace_back(kIndexName);
-    add_manifest(options.destination, names, options.sync, options.stop);
+    add_manifest(options.destination, names, before, options.sync, options.stop);
   }
   if (passes.loses()) report.loss = passes.measure_loss();
   passes.finish();

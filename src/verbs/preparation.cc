@@ -8,17 +8,17 @@
 #include "base/file.h"
 #include "base/parallel.h"
 #include "base/read_pieces.h"
+#include "destination/conversion_record.h"
+#include "destination/dcp_files.h"
+#include "destination/side_files.h"
+#include "destination/state_folder.h"
 #include "flow/run.h"
 #include "flow/share.h"
 #include "flow/shared_file.h"
 #include "gpt_oss/config_json.h"
 #include "gpt_oss/name_regex.h"
 #include "mxferry/error.h"
-#include "destination/dcp_files.h"
 #include "source/reference_scales.h"
-#include "destination/conversion_record.h"
-#include "destination/side_files.h"
-#include "destination/state_folder.h"
 
 namespace mxferry {
 namespace {

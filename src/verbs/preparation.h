@@ -6,12 +6,12 @@
 #include <string>
 #include <vector>
 
+#include "destination/shard_files.h"
 #include "flow/tile.h"
 #include "gpt_oss/plan.h"
 #include "mxferry/convert.h"
-#include "verbs/memory_limits.h"
-#include "destination/shard_files.h"
 #include "source/source_checkpoint.h"
+#include "verbs/memory_limits.h"
 
 namespace mxferry {
 

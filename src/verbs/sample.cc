@@ -11,14 +11,14 @@
 
 #include "base/file.h"
 #include "base/parallel.h"
+#include "destination/conversion_record.h"
+#include "destination/destination.h"
+#include "destination/shard_files.h"
 #include "flow/run.h"
 #include "gpt_oss/config_json.h"
 #include "gpt_oss/plan.h"
 #include "mxferry/error.h"
 #include "mxferry/mxfp4.h"
-#include "destination/conversion_record.h"
-#include "destination/destination.h"
-#include "destination/shard_files.h"
 #include "verbs/sample_files.h"
 #include "verbs/sample_source.h"
 
@@ -169,7 +169,10 @@ SampleReport write_sample(const SampleOptions& options) {
   const std::unique_ptr<Destination> folder = Destination::claim(request);
   write_small_files(options, plan, *folder);
   for (OutputFile& file : layout.files) file.path = folder->path_of(file.path.string());
-  FileSink sink(plan.target, std::move(layout.files));
+  FileSink sink(plan.target, std::move(layout.files),
+                {.on_finished = [&](std::size_t shard, const std::string& sha256) {
+                  folder->note_shard(names[shard], sha256);
+                }});
   FlowOptions flow{.threads = available_threads(),
                    .limits = {},
                    .allow_nonfinite = false,

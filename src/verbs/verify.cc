@@ -6,8 +6,8 @@
 #include <chrono>
 
 #include "base/text.h"
-#include "verbs/compare_checkpoints.h"
 #include "source/source_checkpoint.h"
+#include "verbs/compare_checkpoints.h"
 
 namespace mxferry {
 namespace {

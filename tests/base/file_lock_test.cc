@@ -34,7 +34,9 @@ TEST(FileLock, IsHeldByOneAtATime) {
 TEST(FileLock, GoesWithItsHolder) {
   const TempFolder folder;
   const fs::path path = folder / "lock";
-  { const auto lock = FileLock::try_take(path); }
+  {
+    const auto lock = FileLock::try_take(path);
+  }
   EXPECT_FALSE(is_locked(path));
   EXPECT_TRUE(FileLock::try_take(path));
 }

@@ -140,9 +140,8 @@ TEST_F(DistributedFolder, AnEmptyChunkShowsALostEnd) {
 // Of which nothing else is left.
 TEST_F(DistributedFolder, EmptyChunksAloneAreNoWholeTensor) {
   write(2, {{"a", {3, 0}, {0, 2}}});
-  EXPECT_TRUE(
-      fatal(ErrorCode::missing_chunk, "", "a", {"all of [3, 2]", "there is no shard-00001-*"})(
-          problem()));
+  EXPECT_TRUE(fatal(ErrorCode::missing_chunk, "", "a",
+                    {"all of [3, 2]", "there is no shard-00001-*"})(problem()));
   write(3, {{"a", {0, 2}, {2, 0}}});
   EXPECT_TRUE(fatal(ErrorCode::missing_chunk, "", "a", {"nothing of [0:3, 0:2]"})(problem()));
 }

@@ -3,6 +3,7 @@
 What two processes do to each other at every step is in tests/peers/test_two_actors.py.
 """
 
+import contextlib
 import json
 import os
 import signal
@@ -11,7 +12,9 @@ import unittest
 from pathlib import Path
 
 from checkpoints import INDEX, STATE, digests, made, names, read, replace_weights
-from command import LIMIT, SOURCE, USAGE, CommandTest
+from command import LIMIT, SOURCE, SYSTEM, USAGE, CommandTest
+
+NOBODY = 65534
 
 FILES = ["--max-shard-size", "100KB"]
 
@@ -106,6 +109,44 @@ class Strangers(Owner):
         expected = names(self.folder / "clean") | {"adapter_model.safetensors"}
         self.assertEqual(names(self.destination), expected)
 
+    def test_a_publication_that_a_stranger_made_reaches_no_other_folder(self):
+        (self.folder / "victim").mkdir()
+        (self.folder / "victim/file").write_text("mine")
+        (self.folder / "victim/model.safetensors").write_text("mine")
+        self.old_checkpoint()
+        (self.destination / "link").symlink_to("../victim")
+        state = self.destination / STATE
+        state.mkdir()
+        (state / "convert-0123456789abcdef").symlink_to("../../victim")
+        (state / "trash-0").symlink_to("../../victim")
+        (state / "old").symlink_to("../../victim")
+        for work in ("x", "convert-0123456789abcdef", "../../victim"):
+            for name in ("link/file", "../victim/file", "tokenizer.json"):
+                publication = {"work": [work], "install": ["README.md"], "remove": [name]}
+                (state / "publication").write_text(json.dumps(publication))
+                for command in (["finish", "dst"], ["convert", "src", "dst", "--to", "nemo"]):
+                    with self.subTest(work=work, name=name, command=command[0]):
+                        with contextlib.suppress(self.failureException):
+                            self.mxferry(*command, code=SOURCE)
+                        self.assertEqual((self.folder / "victim/file").read_text(), "mine")
+                        self.assertEqual(len(names(self.folder / "victim")), 2)
+                        self.assertIn("tokenizer.json", names(self.destination))
+
+    def test_names_of_any_bytes_are_the_same_in_every_part(self):
+        source = os.fsencode(self.folder / "src")
+        tensors = read(self.folder / "src")
+        replace_weights(self.folder / "src", tensors)
+        os.rename(source + b"/model.safetensors", source + b"/m\xff.safetensors")
+        for rank in range(2):
+            place = ["--rank", str(rank), "--world", "2"]
+            self.convert("src", "dst", "--to", "nemo", *FILES, *place)
+        self.mxferry("finish", "dst")
+
+    def test_a_link_that_leads_nowhere_is_told(self):
+        self.destination.symlink_to("nowhere")
+        printed = self.convert("src", "dst", "--to", "nemo", code=USAGE)
+        self.assertIn("a link that leads nowhere", printed.text)
+
     def test_what_an_older_release_left_is_replaced_by_force_alone(self):
         self.destination.mkdir()
         journal = self.destination / ".mxferry-journal-00001-of-00001"
@@ -171,6 +212,18 @@ class Inputs(Owner):
         finally:
             subprocess.run(["umount", "--lazy", str(self.folder / "bound")], check=True)
 
+    def test_nor_is_unfinished_work_there(self):
+        self.convert("src", "dst", "--to", "nemo", "--rank", "0", "--world", "2")
+        state = self.destination / STATE
+        inside = made(self.destination)
+        for path in (self.folder / "src").iterdir():
+            (inside / path.name).write_bytes(path.read_bytes())
+        before = digests(inside)
+        error = self.error("convert", str(inside), "dst", "--to", "nemo", "--force")
+        self.assertEqual(error["code"], "invalid_argument")
+        self.assertTrue(state.exists())
+        self.assertEqual(digests(inside), before)
+
     def test_hard_links_share_content_that_stays(self):
         before = digests(self.folder / "ref")
         self.destination.mkdir()
@@ -218,6 +271,27 @@ class Replaced(Owner):
         self.assertIn("this is what was there before", printed.text)
         self.convert("dst", "copy", "--to", "hf", "--max-shard-size", "50KB")
         self.assertEqual(digests(self.folder / "copy"), old)
+
+    def test_a_file_that_cannot_be_replaced_costs_nothing(self):
+        self.old_checkpoint()
+        options = {"user": NOBODY} if os.geteuid() == 0 else {}
+        if not options:
+            self.skipTest("only root can make files that others cannot remove")
+        self.folder.chmod(0o755)
+        self.destination.chmod(0o1777)
+        os.chown(self.destination / "config.json", NOBODY, NOBODY)
+        os.chown(self.destination / INDEX, NOBODY, NOBODY)
+        old = digests(self.destination)
+        arguments = ["src", "dst", "--to", "nemo", "--force"]
+        try:
+            printed = self.convert(*arguments, code=SYSTEM, **options)
+        except PermissionError as error:
+            self.skipTest(f"another user cannot run the command here: {error}")
+        self.assertIn("The old checkpoint is as it was", printed.text)
+        self.assertEqual(digests(self.destination), old | {STATE: "a folder"})
+        self.mxferry("finish", "dst")
+        self.convert("src", "clean", "--to", "nemo")
+        self.assertEqual(digests(self.destination), digests(self.folder / "clean"))
 
 
 class Resumed(Owner):
@@ -294,10 +368,40 @@ class Resumed(Owner):
         self.assertLessEqual({line.get("shard", line.get("shared")) for line in shards}, synced)
         # What was given to a system that has gone is not counted on.
         boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
-        unsynced = [line for line in journal.read_text().splitlines() if '"synced":true' not in line]
+        unsynced = [
+            line for line in journal.read_text().splitlines() if '"synced":true' not in line
+        ]
         journal.write_text("\n".join(unsynced).replace(boot, "another") + "\n")
         report = self.convert("src", "dst", *options, *place, "--resume", "--json").json
         self.assertEqual(report["resumed_shards"], 0)
+
+    def test_finish_counts_on_nothing_that_this_machine_has_lost(self):
+        options = ["--to", "nemo", *FILES]
+        for rank in range(2):
+            self.convert("src", "dst", *options, "--rank", str(rank), "--world", "2")
+        boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+        journals = {path: path.read_text() for path in made(self.destination).parent.glob("part-*")}
+        for path, text in journals.items():
+            path.write_text(text.replace(boot, "another"))
+        self.assertEqual(self.error("finish", "dst", code=SOURCE)["code"], "unfinished_conversion")
+        # What another machine has written is for that machine to say.
+        for path, text in journals.items():
+            host = Path("/proc/sys/kernel/hostname").read_text().strip()
+            path.write_text(text.replace(f"{host}/{boot}", "elsewhere/another"))
+        self.mxferry("finish", "dst")
+
+    def test_a_folder_that_cannot_be_written_to_is_compared_all_the_same(self):
+        self.convert("src", "dst", "--to", "nemo", *FILES)
+        options = {"user": NOBODY} if os.geteuid() == 0 else {}
+        self.folder.chmod(0o755)
+        self.destination.chmod(0o555)
+        self.addCleanup(self.destination.chmod, 0o755)
+        arguments = ["src", "dst", "--to", "nemo", *FILES, "--resume", "--json"]
+        try:
+            report = self.convert(*arguments, **options).json
+        except PermissionError as error:
+            self.skipTest(f"another user cannot run the command here: {error}")
+        self.assertIs(report["was_complete"], True)
 
 
 class Together(Owner):

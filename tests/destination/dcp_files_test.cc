@@ -11,9 +11,9 @@
 #include "mxferry/checkpoint_reader.h"
 #include "mxferry/sample.h"
 #include "mxferry/verify.h"
+#include "source/source_checkpoint.h"
 #include "tests/base/expect_error.h"
 #include "tests/base/temp_folder.h"
-#include "source/source_checkpoint.h"
 
 namespace mxferry {
 namespace {
@@ -202,7 +202,8 @@ TEST_F(RankFiles, MayBePartOfANemoCheckpoint) {
   fs::create_directories(model / ".hf_metadata");
   for (const auto& entry : fs::directory_iterator(folder_ / "ranks")) {
     const fs::path name = entry.path().filename();
-    fs::rename(entry.path(), (is_weights_name(name.string()) ? model : model / ".hf_metadata") / name);
+    fs::rename(entry.path(),
+               (is_weights_name(name.string()) ? model : model / ".hf_metadata") / name);
   }
   folder_.write("step/model/.hf_metadata/fqn_to_file_index_mapping.json", "{}");
   folder_.write("step/optim/__0_0.distcp", "state");

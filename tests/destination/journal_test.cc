@@ -62,6 +62,13 @@ TEST(Journal, TellsTheNextRunWhatWasNoted) {
 TEST(Journal, TellsWhatIsOnTheDisk) {
   const TempFolder folder;
   ASSERT_NE(boot_id(), "");
+  EXPECT_TRUE(is_kept({"", true, ""}));
+  EXPECT_TRUE(is_kept({"", false, boot_id()}));
+  EXPECT_FALSE(is_kept({"", false, "elsewhere/id"}));
+  EXPECT_FALSE(is_kept({"", false, ""}));
+  EXPECT_FALSE(is_lost({"", false, "elsewhere/id"}));
+  EXPECT_FALSE(is_lost({"", false, boot_id()}));
+  EXPECT_TRUE(is_lost({"", false, boot_id() + "0"}));
   for (const bool sync : {false, true}) {
     Journal journal = journal_in(folder, {}, sync);
     journal.note_shard("a", "");
@@ -97,9 +104,9 @@ TEST(Journal, ThatIsCutCountsUpToTheCut) {
 
 TEST(Journal, OfAnyNameIsFoundOnlyWhereItNamesAPart) {
   const TempFolder folder;
-  for (const char* name : {"part", "part-", "part-1", "part-of-2", "part-00003-of-00002",
-                           "part-00000-of-00002", "part-1-of-x", "record",
-                           "part-99999999999-of-999999999999"}) {
+  for (const char* name :
+       {"part", "part-", "part-1", "part-of-2", "part-00003-of-00002", "part-00000-of-00002",
+        "part-1-of-x", "record", "part-99999999999-of-999999999999"}) {
     folder.write(name, "");
   }
   EXPECT_TRUE(find_journals(folder.path()).empty());

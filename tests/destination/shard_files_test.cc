@@ -69,9 +69,9 @@ TEST(DtypesText, IsOpenAis) {
 
 TEST(WeightsName, IsThatOfAShardOrOfARank) {
   EXPECT_EQ(rank_file_name(11), "shard-00012-model-00001-of-00001.safetensors");
-  for (const char* name :
-       {"shard-00012-model-00001-of-00001.safetensors", "model.safetensors",
-        "shard-00012-model-00001-of-00001.safetensors.partial", "model-1-of-2.safetensors.partial"}) {
+  for (const char* name : {"shard-00012-model-00001-of-00001.safetensors", "model.safetensors",
+                           "shard-00012-model-00001-of-00001.safetensors.partial",
+                           "model-1-of-2.safetensors.partial"}) {
     EXPECT_TRUE(is_weights_name(name)) << name;
   }
   for (const char* name : {"shard-00012.safetensors", "other.safetensors", "model.bin", "model",

@@ -127,7 +127,9 @@ class Faults(CommandTest):
         log = self.folder / "log"
         self.assertEqual(self.run_with("--force", FAULTS_LOG=log).returncode, 0)
         calls = [line.split("\t") for line in log.read_text().splitlines()]
-        calls = [[call, *(str(Path(self.folder, path)) for path in paths)] for call, *paths in calls]
+        calls = [
+            [call, *(str(Path(self.folder, path)) for path in paths)] for call, *paths in calls
+        ]
         folder = str(self.destination)
 
         def places(call: str, path: str) -> list[int]:
@@ -153,9 +155,14 @@ class Faults(CommandTest):
         # first new file is there, all of that before the new marks, and all of it in the end.
         work = str(Path(calls[installed[INDEX]][1]).parent)
         begun = next(i for i, c in enumerate(calls) if c[2].endswith("/publication"))
-        unmarked = [*places("unlink", f"{folder}/config.json"), *places("unlink", f"{folder}/{INDEX}")]
+        unmarked = [
+            *places("unlink", f"{folder}/config.json"),
+            *places("unlink", f"{folder}/{INDEX}"),
+        ]
         first, ended = installed[by_time[0]], places("unlink", f"{folder}/{STATE}/publication")[0]
-        named = max(i for i, c in enumerate(calls) if c[0] == "rename" and c[2] == f"{work}/{INDEX}")
+        named = max(
+            i for i, c in enumerate(calls) if c[0] == "rename" and c[2] == f"{work}/{INDEX}"
+        )
         self.assertTrue(is_synced_between(work, named, begun))
         self.assertTrue(is_synced_between(f"{folder}/{STATE}", begun, min(unmarked)))
         self.assertTrue(is_synced_between(folder, max(unmarked), first))

@@ -38,7 +38,9 @@ std::vector<Stretch> any_stretches(std::uint64_t size, std::size_t writers) {
   }
   const auto order = *rc::gen::element(0, 1, 2);
   if (order == 1) std::ranges::reverse(stretches);
-  if (order == 2) std::ranges::stable_sort(stretches, {}, [](const Stretch& stretch) { return stretch.begin % 7; });
+  if (order == 2)
+    std::ranges::stable_sort(stretches, {},
+                             [](const Stretch& stretch) { return stretch.begin % 7; });
   return stretches;
 }
 

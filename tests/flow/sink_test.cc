@@ -87,6 +87,7 @@ TEST_P(FileSinkTest, SaysWhichFileItCannotWrite) {
 
 TEST_P(FileSinkTest, TellsTheDigestOfWhatItAloneHasWritten) {
   std::vector<OutputFile> output = files();
+  output[1].shared = folder_ / "shared";
   output[1].borders = folder_ / "borders";
   std::map<std::size_t, std::string> digests;
   FileSink sink(catalog_, output,

@@ -205,7 +205,11 @@ def check_fault(world: World, state: State, actor: Actor, ended: Ended, target: 
         said = f"{again}\n{seen}"
         require(again.status == 0, "the old one stays until the new one is whole", said)
         check_is(world, result, target, f"after finish\n{seen}")
-    if ended.status != 0 and found != result:
+    if ended.status != 0 and found != result and len(state.parts) == len(PARTS):
+        again = run(world.at(FINISH, target), log)
+        require(again.status == 0, "finish ends what the parts have done", f"{again}\n{seen}")
+        check_is(world, result, target, f"after finish\n{seen}")
+    elif ended.status != 0 and found != result:
         again = run(world.at(actor.command, target), log)
         require(again.status == 0, "the same command again does it", f"{again}\n{seen}")
         check_is(world, result, target, f"after the same command again\n{seen}")

@@ -33,6 +33,7 @@ FORCED = [
 OCCUPIED = [state for state in STATES if state.old]
 ALONE = [(state, actor) for state in OCCUPIED for actor in FORCED]
 ALONE.append((OLD_AND_PARTS, Actor("finish", FINISH, "A")))
+ALONE.append((OLD_AND_PARTS, Actor("convert A --resume", [*A, "--resume"], "A")))
 
 
 class Interleaving(NamedTuple):
@@ -169,7 +170,9 @@ def test_an_error_or_a_kill_never_costs_the_old_checkpoint(world, capsys):
     counts = on_all(world.alone, [(world.made(state), actor.command) for state, actor in ALONE])
     for (state, actor), undisturbed in zip(ALONE, counts, strict=True):
         for variable in ("FAULTS_AT", "FAULTS_KILL_AT"):
-            cases += [Fault(state, actor, variable, call) for call in range(1, undisturbed.calls + 1)]
+            cases += [
+                Fault(state, actor, variable, call) for call in range(1, undisturbed.calls + 1)
+            ]
     run_all(world, "faults", cases, FAULTS_STEP, disturb, capsys)
 
 

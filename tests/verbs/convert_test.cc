@@ -13,10 +13,10 @@
 
 #include "checkpoint/shard_index.h"
 #include "mxferry/sample.h"
+#include "source/source_checkpoint.h"
 #include "tests/base/expect_error.h"
 #include "tests/base/temp_folder.h"
 #include "tests/support/check_conversion.h"
-#include "source/source_checkpoint.h"
 
 namespace mxferry {
 namespace {
