@@ -21,6 +21,10 @@ bool is_whole_file(const fs::path& path, std::uint64_t size) {
   return is_file(path) && File::open_for_reading(path).size() == size;
 }
 
+std::uint64_t inode_of(const fs::path& path) {
+  return File::open_for_reading(path).inode();
+}
+
 void sync_file(const fs::path& path) {
   File::open_for_writing(path).sync();
 }
@@ -38,8 +42,7 @@ Destination::Destination(const DestinationRequest& request, fs::path work, FileL
       files_(work_ / kFilesFolder),
       created_folder_(created_folder) {
   journal_.emplace(std::move(part), request_.sync);
-  if (request_.force && !request_.resume) journal_->clear();
-  journal_->begin(request_.force);
+  journal_->begin(request_.force, request_.force && !request_.resume);
   for (const FoundJournal& found : find_journals(work_)) {
     adopt(found.content, found.path == journal_->path());
   }
@@ -58,7 +61,7 @@ void Destination::adopt(const JournalContent& content, bool is_own) {
     }
     const auto shared = content.shared.find(file.name);
     if (is_own && shared != content.shared.end() && is_kept(shared->second) &&
-        is_whole_file(shared_path(file.name), file.size) && is_there(borders_of(file.name))) {
+        is_same_file(shared_path(file.name), shared->second) && is_there(borders_of(file.name))) {
       shared_.insert(file.name);
       if (!shared->second.synced) unsynced_shared_.push_back(file.name);
     }
@@ -76,7 +79,7 @@ void Destination::sync_adopted() {
   for (const std::string& name : unsynced_shared_) {
     sync_file(shared_path(name));
     sync_file(borders_of(name));
-    journal_->note_shared(name);
+    journal_->note_shared(name, inode_of(shared_path(name)));
   }
 }
 
@@ -129,7 +132,7 @@ void Destination::note_shard(const std::string& name, const std::string& sha256)
 
 void Destination::note_shared(const std::string& name) {
   const std::lock_guard lock(noting_);
-  journal_->note_shared(name);
+  journal_->note_shared(name, inode_of(shared_path(name)));
 }
 
 void Destination::note_done() {
@@ -145,6 +148,7 @@ void Destination::publish() {
                    .side_files = journal_->content().side_files,
                    .digests = digests_,
                    .borders = {},
+                   .shared_inodes = {},
                    .note_named = {},
                    .sync = request_.sync,
                    .forced = journal_->content().forced};

@@ -53,11 +53,14 @@ void take_line(std::string_view line, JournalContent& content) {
                                                        : std::string();
   };
   const auto flag = [&](const char* key) { return json.contains(key) && json[key] == true; };
-  const NotedFile noted{text("sha256"), flag("synced"), text("boot")};
+  const Json inode = json.value("inode", Json());
+  const NotedFile noted{text("sha256"), flag("synced"), text("boot"),
+                        inode.is_number_unsigned() ? inode.get<std::uint64_t>() : 0};
   if (json.contains("begun")) {
     content.begun = true;
     content.forced |= flag("forced");
     content.done = false;
+    if (flag("anew")) content.shared.clear();
   }
   if (const std::string name = text("shard"); !name.empty()) content.shards[name] = noted;
   if (const std::string name = text("shared"); !name.empty()) content.shared[name] = noted;
@@ -130,6 +133,10 @@ bool is_lost(const NotedFile& noted) {
   return !noted.synced && machine(noted.boot) == machine(now) && noted.boot != now;
 }
 
+bool is_same_file(const std::filesystem::path& path, const NotedFile& noted) {
+  return is_file(path) && File::open_for_reading(path).inode() == noted.inode;
+}
+
 bool JournalContent::is_done() const {
   const auto is_there = [](const auto& entry) { return !is_lost(entry.second); };
   return done && std::ranges::all_of(shards, is_there) && std::ranges::all_of(shared, is_there);
@@ -139,15 +146,9 @@ Journal::Journal(FileLock lock, bool sync) : sync_(sync), lock_(std::move(lock))
   std::tie(content_, size_) = read_content(lock_.file());
 }
 
-void Journal::begin(bool forced) {
-  add({{"begun", MXFERRY_VERSION}, {"forced", forced}});
+void Journal::begin(bool forced, bool anew) {
+  add({{"begun", MXFERRY_VERSION}, {"forced", forced}, {"anew", anew}});
   if (sync_) sync_folder(path().parent_path());
-}
-
-void Journal::clear() {
-  lock_.file().set_size(0);
-  size_ = 0;
-  content_ = {};
 }
 
 void Journal::note_side_files(const std::vector<std::string>& names) {
@@ -155,20 +156,21 @@ void Journal::note_side_files(const std::vector<std::string>& names) {
 }
 
 void Journal::note_shard(const std::string& name, const std::string& sha256) {
-  add_file("shard", name, sha256);
+  Json line = {{"shard", name}};
+  if (!sha256.empty()) line["sha256"] = sha256;
+  add_file(std::move(line));
 }
 
-void Journal::note_shared(const std::string& name) {
-  add_file("shared", name, {});
+void Journal::note_shared(const std::string& name, std::uint64_t inode) {
+  add_file({{"shared", name}, {"inode", inode}});
 }
 
 void Journal::note_done() {
   add({{"done", true}, {"synced", sync_}});
 }
 
-void Journal::add_file(const char* kind, const std::string& name, const std::string& sha256) {
-  Json line = {{kind, name}, {"synced", sync_}};
-  if (!sha256.empty()) line["sha256"] = sha256;
+void Journal::add_file(Json line) {
+  line["synced"] = sync_;
   if (!sync_) line["boot"] = boot_id();
   add(line);
 }

@@ -428,6 +428,22 @@ class Together(Owner):
         self.convert("src", "clean", *options)
         self.assertEqual(digests(self.destination), digests(self.folder / "clean"))
 
+    def test_a_shared_shard_that_is_made_anew_has_all_shares_or_is_refused(self):
+        options = ["--to", "original"]  # one file, which both parts write
+        places = [["--rank", str(rank), "--world", "2"] for rank in range(2)]
+        for place in places:
+            self.convert("src", "dst", *options, *place)
+        (shared,) = made(self.destination).parent.glob("pieces/shared-*")
+        shared.unlink()
+        self.convert("src", "dst", *options, *places[1], "--force")
+        error = self.error("finish", "dst", code=SOURCE)
+        self.assertEqual(error["code"], "unfinished_conversion")
+        for place in places:
+            self.convert("src", "dst", *options, *place, "--resume")
+        self.mxferry("finish", "dst")
+        self.convert("src", "clean", *options)
+        self.assertEqual(digests(self.destination), digests(self.folder / "clean"))
+
     def test_a_part_and_a_whole_run_keep_apart(self):
         options = ["--to", "nemo", *FILES, "--no-sync", "--quiet"]
         process = self.start("convert", "src", "dst", *options, "--rank", "0", "--world", "2")

@@ -25,12 +25,12 @@ TEST(Journal, TellsTheNextRunWhatWasNoted) {
   {
     Journal journal = journal_in(folder, part, true);
     EXPECT_FALSE(journal.content().begun);
-    journal.begin(true);
+    journal.begin(true, false);
     journal.note_side_files({"gone"});
     journal.note_side_files(
         {"config.json", "of \xFF\xC3\xA9 bytes", "../outside", "/absolute", ".mxferry/lock", ""});
     journal.note_shard("a", "abcd");
-    journal.note_shared("b");
+    journal.note_shared("b", 7);
     journal.note_shard("c", "");
   }
   Journal again = journal_in(folder, part, false);
@@ -41,7 +41,7 @@ TEST(Journal, TellsTheNextRunWhatWasNoted) {
   EXPECT_EQ(again.content().shards.at("c").sha256, "");
   EXPECT_EQ(again.content().side_files,
             (std::set<std::string>{"config.json", "of \xFF\xC3\xA9 bytes"}));
-  EXPECT_TRUE(again.content().shared.contains("b"));
+  EXPECT_EQ(again.content().shared.at("b").inode, 7U);
   EXPECT_FALSE(again.content().done);
   again.note_done();
   const auto found = find_journals(folder.path());
@@ -51,24 +51,26 @@ TEST(Journal, TellsTheNextRunWhatWasNoted) {
   EXPECT_TRUE(found[0].content.done);
   EXPECT_FALSE(found[0].content.synced);
   // A run that begins again has all to do that it cannot adopt.
-  again.begin(false);
+  again.begin(false, false);
   EXPECT_FALSE(again.content().done);
   EXPECT_TRUE(again.content().shards.contains("a"));
-  again.clear();
-  EXPECT_TRUE(again.content().shards.empty());
+  // Anew, what others may have written over is forgotten.
+  again.begin(true, true);
+  EXPECT_TRUE(again.content().shards.contains("a"));
+  EXPECT_TRUE(again.content().shared.empty());
 }
 
 // Only what was noted by a run that syncs, when it was on the disk, counts as being there.
 TEST(Journal, TellsWhatIsOnTheDisk) {
   const TempFolder folder;
   ASSERT_NE(boot_id(), "");
-  EXPECT_TRUE(is_kept({"", true, ""}));
-  EXPECT_TRUE(is_kept({"", false, boot_id()}));
-  EXPECT_FALSE(is_kept({"", false, "elsewhere/id"}));
-  EXPECT_FALSE(is_kept({"", false, ""}));
-  EXPECT_FALSE(is_lost({"", false, "elsewhere/id"}));
-  EXPECT_FALSE(is_lost({"", false, boot_id()}));
-  EXPECT_TRUE(is_lost({"", false, boot_id() + "0"}));
+  EXPECT_TRUE(is_kept({"", true, "", 0}));
+  EXPECT_TRUE(is_kept({"", false, boot_id(), 0}));
+  EXPECT_FALSE(is_kept({"", false, "elsewhere/id", 0}));
+  EXPECT_FALSE(is_kept({"", false, "", 0}));
+  EXPECT_FALSE(is_lost({"", false, "elsewhere/id", 0}));
+  EXPECT_FALSE(is_lost({"", false, boot_id(), 0}));
+  EXPECT_TRUE(is_lost({"", false, boot_id() + "0", 0}));
   for (const bool sync : {false, true}) {
     Journal journal = journal_in(folder, {}, sync);
     journal.note_shard("a", "");
@@ -83,7 +85,7 @@ TEST(Journal, ThatIsCutCountsUpToTheCut) {
   const TempFolder folder;
   {
     Journal journal = journal_in(folder, {}, false);
-    journal.begin(false);
+    journal.begin(false, false);
     for (const char* name : {"one", "two", "three"}) journal.note_shard(name, "");
     journal.note_done();
   }
@@ -96,7 +98,7 @@ TEST(Journal, ThatIsCutCountsUpToTheCut) {
     EXPECT_EQ(std::ssize(journal.content().shards), std::clamp<long>(lines - 1, 0, 3));
     EXPECT_EQ(journal.content().done, lines == 5);
     // And what is noted next is a line of its own.
-    if (lines < 1) journal.begin(false);
+    if (lines < 1) journal.begin(false, false);
     journal.note_shard("four", "");
     EXPECT_TRUE(find_journals(folder.path())[0].content.shards.contains("four")) << length;
   }
