@@ -120,10 +120,6 @@ std::uint64_t File::size() const {
   return static_cast<std::uint64_t>(stat_of(descriptor_, path_).st_size);
 }
 
-std::uint64_t File::inode() const {
-  return stat_of(descriptor_, path_).st_ino;
-}
-
 std::int64_t File::modified() const {
   constexpr std::int64_t kSecond = 1'000'000'000;
   const timespec time = stat_of(descriptor_, path_).st_mtim;

@@ -46,8 +46,6 @@ class File {
   // Reserves disk space and sets the size, where the file system can; otherwise only sets the size.
   void preallocate(std::uint64_t size) const;
   void set_size(std::uint64_t size) const;
-  // Its number in the file system: a file that is made anew under the same name has another.
-  std::uint64_t inode() const;
   // When its content last changed, in nanoseconds since 1970.
   std::int64_t modified() const;
   // Bytes of the disk that the file takes.

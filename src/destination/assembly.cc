@@ -35,16 +35,13 @@ SafetensorsHeader read_whole_header(const fs::path& path, std::uint64_t size) {
 
 // Gives a shard that several processes have written its header, and the pages at their borders.
 void put_together(const WrittenWork& work, const RecordedFile& shard, const fs::path& shared) {
-  const auto refuse = [&] {
+  if (!is_there(shared)) {
     throw Error(ErrorCode::unfinished_conversion,
                 {.problem = "a part of a shard is lost: " + shard.name,
                  .file = work.destination,
                  .advice = "Run the same command again with --resume"});
-  };
-  if (!is_there(shared)) refuse();
+  }
   const File file = File::open_for_writing(shared);
-  const auto inodes = work.shared_inodes.find(shard.name);
-  if (inodes != work.shared_inodes.end() && inodes->second != std::set{file.inode()}) refuse();
   const fs::path header = work.path / kPiecesFolder / (std::string(kHeaderPrefix) + shard.name);
   if (is_there(header)) {
     const std::string text = read_text_file(header, shard.size);

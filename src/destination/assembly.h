@@ -25,8 +25,6 @@ struct WrittenWork {
   Manifest digests;                  // of the shards, as far as they are known
   // The border files of the shards that several processes have written, by shard.
   std::map<std::string, std::vector<std::filesystem::path>> borders;
-  // The files that the parts have noted which have written to a shard.
-  std::map<std::string, std::set<std::uint64_t>> shared_inodes;
   // Called before a shared shard takes its name; may be empty.
   std::function<void(const std::string& shard)> note_named;
   bool sync = true;

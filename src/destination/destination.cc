@@ -21,10 +21,6 @@ bool is_whole_file(const fs::path& path, std::uint64_t size) {
   return is_file(path) && File::open_for_reading(path).size() == size;
 }
 
-std::uint64_t inode_of(const fs::path& path) {
-  return File::open_for_reading(path).inode();
-}
-
 void sync_file(const fs::path& path) {
   File::open_for_writing(path).sync();
 }
@@ -43,9 +39,11 @@ Destination::Destination(const DestinationRequest& request, fs::path work, FileL
       created_folder_(created_folder) {
   journal_.emplace(std::move(part), request_.sync);
   journal_->begin(request_.force, request_.force && !request_.resume);
-  for (const FoundJournal& found : find_journals(work_)) {
+  const std::vector<FoundJournal> journals = find_journals(work_);
+  for (const FoundJournal& found : journals) {
     adopt(found.content, found.path == journal_->path());
   }
+  for (const FoundJournal& found : journals) refuse_lost_shares(found);
 }
 
 // Takes over the shards that are listed as finished and exist with the recorded size.
@@ -61,10 +59,24 @@ void Destination::adopt(const JournalContent& content, bool is_own) {
     }
     const auto shared = content.shared.find(file.name);
     if (is_own && shared != content.shared.end() && is_kept(shared->second) &&
-        is_same_file(shared_path(file.name), shared->second) && is_there(borders_of(file.name))) {
+        is_whole_file(shared_path(file.name), file.size) && is_there(borders_of(file.name))) {
       shared_.insert(file.name);
       if (!shared->second.synced) unsynced_shared_.push_back(file.name);
     }
+  }
+}
+
+// A shard that is made anew by this part has not what other parts have written.
+void Destination::refuse_lost_shares(const FoundJournal& other) const {
+  if (other.part.world != request_.part.world || other.path == journal_->path()) return;
+  for (const auto& [shard, noted] : other.content.shared) {
+    if (finished_.contains(shard) || is_there(shared_path(shard))) continue;
+    throw Error(
+        ErrorCode::unfinished_conversion,
+        {.problem = "a shard that other parts have written is lost: " + shard,
+         .file = request_.folder,
+         .advice = "Begin anew: run one process with --force and without --rank, or remove " +
+                   state_folder(request_.folder).string()});
   }
 }
 
@@ -79,7 +91,7 @@ void Destination::sync_adopted() {
   for (const std::string& name : unsynced_shared_) {
     sync_file(shared_path(name));
     sync_file(borders_of(name));
-    journal_->note_shared(name, inode_of(shared_path(name)));
+    journal_->note_shared(name);
   }
 }
 
@@ -132,7 +144,7 @@ void Destination::note_shard(const std::string& name, const std::string& sha256)
 
 void Destination::note_shared(const std::string& name) {
   const std::lock_guard lock(noting_);
-  journal_->note_shared(name, inode_of(shared_path(name)));
+  journal_->note_shared(name);
 }
 
 void Destination::note_done() {
@@ -148,7 +160,6 @@ void Destination::publish() {
                    .side_files = journal_->content().side_files,
                    .digests = digests_,
                    .borders = {},
-                   .shared_inodes = {},
                    .note_named = {},
                    .sync = request_.sync,
                    .forced = journal_->content().forced};

@@ -78,14 +78,12 @@ WrittenWork written_work(const fs::path& destination, const Work& work, const Pa
                       .side_files = {},
                       .digests = {},
                       .borders = {},
-                      .shared_inodes = {},
                       .note_named = {}};
   for (const auto& [rank, journal] : parts.journals) {
     const JournalContent& content = journal->content;
     written.sync &= content.synced;
     written.side_files.insert(content.side_files.begin(), content.side_files.end());
     for (const auto& [shard, noted] : content.shared) {
-      written.shared_inodes[shard].insert(noted.inode);
       const std::string name = journal_name(journal->part) + "." + shard;
       written.borders[shard].push_back(work.path / kPiecesFolder / name);
     }

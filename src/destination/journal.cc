@@ -53,9 +53,7 @@ void take_line(std::string_view line, JournalContent& content) {
                                                        : std::string();
   };
   const auto flag = [&](const char* key) { return json.contains(key) && json[key] == true; };
-  const Json inode = json.value("inode", Json());
-  const NotedFile noted{text("sha256"), flag("synced"), text("boot"),
-                        inode.is_number_unsigned() ? inode.get<std::uint64_t>() : 0};
+  const NotedFile noted{text("sha256"), flag("synced"), text("boot")};
   if (json.contains("begun")) {
     content.begun = true;
     content.forced |= flag("forced");
@@ -133,10 +131,6 @@ bool is_lost(const NotedFile& noted) {
   return !noted.synced && machine(noted.boot) == machine(now) && noted.boot != now;
 }
 
-bool is_same_file(const std::filesystem::path& path, const NotedFile& noted) {
-  return is_file(path) && File::open_for_reading(path).inode() == noted.inode;
-}
-
 bool JournalContent::is_done() const {
   const auto is_there = [](const auto& entry) { return !is_lost(entry.second); };
   return done && std::ranges::all_of(shards, is_there) && std::ranges::all_of(shared, is_there);
@@ -161,8 +155,8 @@ void Journal::note_shard(const std::string& name, const std::string& sha256) {
   add_file(std::move(line));
 }
 
-void Journal::note_shared(const std::string& name, std::uint64_t inode) {
-  add_file({{"shared", name}, {"inode", inode}});
+void Journal::note_shared(const std::string& name) {
+  add_file({{"shared", name}});
 }
 
 void Journal::note_done() {

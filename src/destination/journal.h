@@ -21,17 +21,12 @@ struct NotedFile {
   // lost if that has ended since.
   bool synced = false;
   std::string boot;
-  // Of a shared shard: the file that this part's share was written to.
-  std::uint64_t inode = 0;
 };
 
 // Whether it is there still: on the disk, or in the memory of this system.
 bool is_kept(const NotedFile& noted);
 // Whether this machine has lost it by being started anew. Of another machine nobody can tell.
 bool is_lost(const NotedFile& noted);
-
-// Whether the file at a path is the one that was noted, and not one made anew.
-bool is_same_file(const std::filesystem::path& path, const NotedFile& noted);
 
 // What the journal of a part says: a line of JSON an event. A line that a crash has cut counts as
 // not written.
@@ -79,7 +74,7 @@ class Journal {
   void note_side_files(const std::vector<std::string>& names);
   // `sha256` may be empty.
   void note_shard(const std::string& name, const std::string& sha256);
-  void note_shared(const std::string& name, std::uint64_t inode);
+  void note_shared(const std::string& name);
   void note_done();
 
  private:

@@ -428,16 +428,21 @@ class Together(Owner):
         self.convert("src", "clean", *options)
         self.assertEqual(digests(self.destination), digests(self.folder / "clean"))
 
-    def test_a_shared_shard_that_is_made_anew_has_all_shares_or_is_refused(self):
+    def test_a_shared_shard_that_is_lost_is_never_made_anew_with_holes(self):
         options = ["--to", "original"]  # one file, which both parts write
         places = [["--rank", str(rank), "--world", "2"] for rank in range(2)]
         for place in places:
             self.convert("src", "dst", *options, *place)
         (shared,) = made(self.destination).parent.glob("pieces/shared-*")
         shared.unlink()
-        self.convert("src", "dst", *options, *places[1], "--force")
-        error = self.error("finish", "dst", code=SOURCE)
-        self.assertEqual(error["code"], "unfinished_conversion")
+        for command in (
+            ["finish", "dst"],
+            ["convert", "src", "dst", *options, *places[1], "--force"],
+        ):
+            error = self.error(*command, code=SOURCE)
+            self.assertEqual(error["code"], "unfinished_conversion")
+        self.assertFalse(shared.exists())
+        # That part has nothing to lose any more, so that all can be done again.
         for place in places:
             self.convert("src", "dst", *options, *place, "--resume")
         self.mxferry("finish", "dst")
