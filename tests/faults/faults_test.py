@@ -155,10 +155,8 @@ class Faults(CommandTest):
         # first new file is there, all of that before the new marks, and all of it in the end.
         work = str(Path(calls[installed[INDEX]][1]).parent)
         begun = next(i for i, c in enumerate(calls) if c[2].endswith("/publication"))
-        unmarked = [
-            *places("unlink", f"{folder}/config.json"),
-            *places("unlink", f"{folder}/{INDEX}"),
-        ]
+        marks = (f"{folder}/config.json", f"{folder}/{INDEX}")
+        unmarked = [i for i, c in enumerate(calls) if c[0] == "rename" and c[1] in marks]
         first, ended = installed[by_time[0]], places("unlink", f"{folder}/{STATE}/publication")[0]
         named = max(
             i for i, c in enumerate(calls) if c[0] == "rename" and c[2] == f"{work}/{INDEX}"
