@@ -350,10 +350,10 @@ void FolderReader::report_unfinished_conversion() {
   const bool is_replaced = is_there(state / kPublicationName);
   const bool has_work =
       is_folder(state) && std::ranges::any_of(list_folder(state), [&](auto& name) {
-        return !name.starts_with("trash-") && is_folder(state / name);
+        return !name.starts_with(kTrashPrefix) && is_folder(state / name);
       });
   const bool has_older_journal = std::ranges::any_of(
-      names_, [](const std::string& name) { return name.starts_with(".mxferry-journal"); });
+      names_, [](const std::string& name) { return name.starts_with(kOlderJournalPrefix); });
   const bool is_older = has_older_journal && !folder_.has_index;
   if (!is_replaced && !has_work && !is_older) return;
   const bool is_usable = !folder_.shards.empty() && !is_replaced && !is_older;

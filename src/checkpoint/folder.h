@@ -5,6 +5,7 @@
 #include <filesystem>
 #include <optional>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "mxferry/inspect.h"
@@ -12,10 +13,14 @@
 
 namespace mxferry {
 
-// The folder in a destination that holds mxferry's state while a checkpoint is made there, and the
-// file in it that is there while the new checkpoint is put in place: docs/destination.md.
+// The folder in a destination that holds mxferry's state while a checkpoint is made there; the file
+// in it that is there while the new checkpoint is put in place; what is so called there is removed
+// by whoever comes next. And what a release before these left beside the files of an unfinished
+// conversion. See docs/destination.md.
 inline constexpr const char* kStateFolder = ".mxferry";
 inline constexpr const char* kPublicationName = "publication";
+inline constexpr std::string_view kTrashPrefix = "trash-";
+inline constexpr std::string_view kOlderJournalPrefix = ".mxferry-journal";
 
 // One safetensors file of a checkpoint folder, its header validated.
 struct Shard {

@@ -66,8 +66,7 @@ Json record_of(const SourceCheckpoint& checkpoint) {
 Json common_record(const char* command, const std::vector<OutputFile>& files) {
   Json target = Json::array();
   for (const OutputFile& file : files) {
-    const std::string name = file.path.filename().string();
-    target.push_back({{"name", to_json_text(name)}, {"size", file.size}});
+    target.push_back({{"name", file.path.filename().string()}, {"size", file.size}});
   }
   return {{"command", command}, {"version", MXFERRY_VERSION}, {"target", target}};
 }

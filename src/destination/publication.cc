@@ -38,7 +38,7 @@ bool is_mark(const std::string& name) {
 bool is_fixed_name(std::string_view name) {
   constexpr std::array<std::string_view, 4> kNames = {"config.json", kIndexName, kManifestName,
                                                       "dtypes.json"};
-  return std::ranges::find(kNames, name) != kNames.end() || name.starts_with(".mxferry-journal");
+  return std::ranges::find(kNames, name) != kNames.end() || name.starts_with(kOlderJournalPrefix);
 }
 
 // What checkpoint_files() can name: nothing else is removed because a file says so.
@@ -167,7 +167,7 @@ class Switch {
     remove_file(publication_path(destination_));
     ErrorDetails details = cause.details();
     details.advice =
-        "The old checkpoint is as it was, and the new one is whole. If the file can be replaced, "
+        "The old checkpoint is as it was, and the new one is whole. When the file can be moved, "
         "run "
         "`mxferry finish` on the folder; else convert to another folder";
     throw Error(cause.code(), std::move(details));

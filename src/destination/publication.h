@@ -14,9 +14,9 @@ namespace mxferry {
 //
 // The functions take a DestinationLock to be held.
 
-// Puts the files of a work in place: in this order, all the others having been removed that make an
-// old checkpoint. Then removes the work. Throws Error: destination_exists (a folder has the name of
-// a file), io_error.
+// Moves the files aside that make an old checkpoint, puts those of a work in place, in this order,
+// and removes the work and the old files. Throws Error: destination_exists (a folder has the name
+// of a file), io_error; where an old file cannot be moved, everything is as it was.
 void publish(const std::filesystem::path& destination, const std::filesystem::path& work,
              const std::vector<std::string>& files, bool sync);
 

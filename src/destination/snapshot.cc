@@ -6,11 +6,8 @@
 #include "mxferry/error.h"
 
 namespace mxferry {
-namespace {
 
 namespace fs = std::filesystem;
-
-}  // namespace
 
 Snapshot snapshot_of(const fs::path& folder) {
   Snapshot snapshot;

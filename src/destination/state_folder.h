@@ -24,8 +24,7 @@ namespace mxferry {
 //     part-00001-of-00004  the journal of a part, locked while the part is at work
 //     finish               locked by the process that puts the parts together
 //     files/               the new checkpoint's files
-//     pieces/              shards that several processes write, with headers and borders
-//     (borders.h)
+//     pieces/              shards that several processes write, their headers and borders
 //   old/                   what a publication replaces, until it is complete
 //   trash-N                is being removed
 
@@ -81,8 +80,6 @@ struct Work {
   bool is_in_use() const;
 };
 
-// What is so called in the state folder is removed by whoever comes next.
-inline constexpr std::string_view kTrashPrefix = "trash-";
 // The names of a work's files, below Work::path.
 inline constexpr const char* kRecordName = "record";
 inline constexpr const char* kFinishName = "finish";

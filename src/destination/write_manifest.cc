@@ -8,6 +8,7 @@
 #include "base/hash.h"
 #include "base/parallel.h"
 #include "base/read_pieces.h"
+#include "checkpoint/folder.h"
 #include "destination/state_folder.h"
 
 namespace mxferry {
