@@ -38,10 +38,9 @@ class MpiRanks : public Ranks {
     constexpr std::chrono::milliseconds kLook(5);
     // Where all hashes are equal, the least of them and of their complements belong together.
     const std::uint64_t hash = std::hash<std::string>()(text);
-    const std::array<std::uint64_t, 2> mine = {hash, ~hash};
-    std::array<std::uint64_t, 2> least{};
+    mine_ = {hash, ~hash};
     MPI_Request request{};
-    MPI_Iallreduce(mine.data(), least.data(), 2, MPI_UINT64_T, MPI_MIN, MPI_COMM_WORLD, &request);
+    MPI_Iallreduce(mine_.data(), least_.data(), 2, MPI_UINT64_T, MPI_MIN, MPI_COMM_WORLD, &request);
     int is_over = 0;
     while (is_over == 0) {
       if (stop.stop_requested())
@@ -49,11 +48,14 @@ class MpiRanks : public Ranks {
       MPI_Test(&request, &is_over, MPI_STATUS_IGNORE);
       if (is_over == 0) std::this_thread::sleep_for(kLook);
     }
-    if (least[0] != ~least[1]) refuse_other_ranks();
+    if (least_[0] != ~least_[1]) refuse_other_ranks();
   }
 
  private:
   Part part_;
+  // MPI may still write to these when a wait has been given up.
+  std::array<std::uint64_t, 2> mine_{};
+  std::array<std::uint64_t, 2> least_{};
 };
 
 }  // namespace

@@ -80,8 +80,9 @@ class Ranks:
 
 @contextmanager
 def interrupts_deferred() -> Iterator[None]:
-    """Ctrl-C is raised at the end: a rank that stopped among messages would leave others waiting."""
-    if threading.current_thread() is not threading.main_thread():
+    """Ctrl-C comes at the end: a rank that stopped among messages would leave others waiting."""
+    is_main = threading.current_thread() is threading.main_thread()
+    if not is_main or signal.getsignal(signal.SIGINT) is None:
         yield
         return
     caught: list[int] = []
@@ -91,7 +92,7 @@ def interrupts_deferred() -> Iterator[None]:
     finally:
         signal.signal(signal.SIGINT, before)
     if caught:
-        raise KeyboardInterrupt
+        signal.raise_signal(signal.SIGINT)
 
 
 def _portable(exception: BaseException) -> Error:

@@ -37,9 +37,9 @@ SafetensorsHeader read_whole_header(const fs::path& path, std::uint64_t size) {
 void put_together(const WrittenWork& work, const RecordedFile& shard, const fs::path& shared) {
   if (!is_there(shared)) {
     throw Error(ErrorCode::unfinished_conversion,
-                {.problem = "a part of a shard is lost: " + shard.name,
+                {.problem = "a shard that the parts have written is lost: " + shard.name,
                  .file = work.destination,
-                 .advice = "Run the same command again with --resume"});
+                 .advice = "Convert anew, by one process with --force and without --rank"});
   }
   const File file = File::open_for_writing(shared);
   const fs::path header = work.path / kPiecesFolder / (std::string(kHeaderPrefix) + shard.name);

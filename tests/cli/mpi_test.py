@@ -10,7 +10,7 @@ import unittest
 from pathlib import Path
 
 from checkpoints import INDEX, STATE, digests, names, read_header
-from command import DONE, MXFERRY, SOURCE, CommandTest
+from command import DONE, MXFERRY, SOURCE, USAGE, CommandTest
 from parts_test import FILES, SIZES
 
 MPIRUN = shutil.which("mpirun")
@@ -75,6 +75,15 @@ class Mpi(CommandTest):
         self.assertRegex(printed, r"mxferry: rank [23]: tensor 'model.layers.2.mlp")
         self.assertNotIn(INDEX, names(self.folder / "dst"))
         self.assertNotIn("Done in", printed)
+
+    def test_ranks_with_other_options_end_before_anything_is_written(self):
+        self.convert("src", "dst", "--to", "hf")
+        before = digests(self.folder / "dst")
+        one = ["convert", "src", "dst", "--to", "nemo", "--force", *FILES]
+        other = [*one, "--dtype", "f32"]
+        printed = self.together(2, *one, ":", "-n", "1", MXFERRY, *other, code=USAGE)
+        self.assertIn("the ranks would do different conversions", " ".join(printed.split()))
+        self.assertEqual(digests(self.folder / "dst"), before)
 
     def test_stopped_it_can_be_resumed(self):
         self.sample("many", "--layers", "60", "--experts", "1", "--hidden", "32")

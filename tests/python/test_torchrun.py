@@ -64,6 +64,29 @@ def test_what_one_rank_meets_ends_all(folder):
     assert not (folder / "dst" / "model.safetensors").exists()
 
 
+def test_ranks_with_other_options_end_before_anything_is_written(folder):
+    script = folder / "as_rank.py"
+    script.write_text(
+        "import os, sys\n"
+        "from mxferry.__main__ import PROGRAM\n"
+        "from mxferry.torchrun import run_as_rank\n"
+        "layout = 'hf' if os.environ['RANK'] == '1' else 'nemo'\n"
+        "sys.exit(run_as_rank(PROGRAM, ['mxferry', 'convert', 'src', 'dst', '--to', layout]))\n"
+    )
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone"]
+    ended = subprocess.run(
+        [*command, "--nproc-per-node", "3", script],
+        cwd=folder,
+        env=os.environ | {"OMP_NUM_THREADS": "1"},
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+    assert ended.returncode != 0
+    assert "the ranks would do different conversions" in " ".join(ended.stderr.split())
+    assert not (folder / "dst").exists()
+
+
 @pytest.fixture
 def hosts():
     """Two network namespaces with a cable between them: their names and addresses."""
