@@ -127,6 +127,12 @@ class Resume(CommandTest):
                         self.convert("src", "dst", *self.OPTIONS, *place, code=USAGE)
                     self.assertFalse(list(self.folder.rglob("escaped*")))
             (work / name).write_text(text)
+        # Whatever was believed of that, the result is the right one.
+        self.convert("src", "dst", *self.OPTIONS, "--rank", "1", "--world", "2")
+        self.convert("src", "dst", *self.OPTIONS, *place)
+        self.mxferry("finish", "dst")
+        self.convert("src", "clean", *self.OPTIONS)
+        self.assertEqual(digests(self.destination), digests(self.folder / "clean"))
 
 
 if __name__ == "__main__":
