@@ -247,14 +247,18 @@ void File::sync() const {
 
 namespace {
 
-std::filesystem::file_status status_of(const std::filesystem::path& path) {
-  std::error_code error;
-  const std::filesystem::file_status status = std::filesystem::status(path, error);
+void refuse_unknown(const std::filesystem::path& path, const std::error_code& error) {
   const bool is_known = !error || error == std::errc::no_such_file_or_directory ||
                         error == std::errc::not_a_directory ||
                         error == std::errc::too_many_symbolic_link_levels ||
                         error == std::errc::filename_too_long;
   if (!is_known) fail(path, "look for it", error.value());
+}
+
+std::filesystem::file_status status_of(const std::filesystem::path& path) {
+  std::error_code error;
+  const std::filesystem::file_status status = std::filesystem::status(path, error);
+  refuse_unknown(path, error);
   return status;
 }
 
@@ -268,13 +272,19 @@ bool is_file(const std::filesystem::path& path) {
   return std::filesystem::is_regular_file(status_of(path));
 }
 
-bool is_real_folder(const std::filesystem::path& path) {
-  struct stat status{};
-  return ::lstat(path.c_str(), &status) == 0 && S_ISDIR(status.st_mode);
-}
-
 bool is_folder(const std::filesystem::path& path) {
   return std::filesystem::is_directory(status_of(path));
+}
+
+std::filesystem::file_status link_status(const std::filesystem::path& path) {
+  std::error_code error;
+  const std::filesystem::file_status status = std::filesystem::symlink_status(path, error);
+  refuse_unknown(path, error);
+  return status;
+}
+
+bool is_real_folder(const std::filesystem::path& path) {
+  return std::filesystem::is_directory(link_status(path));
 }
 
 std::filesystem::path partial_name(std::filesystem::path path) {

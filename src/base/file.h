@@ -78,7 +78,9 @@ class File {
 bool is_there(const std::filesystem::path& path);
 bool is_file(const std::filesystem::path& path);
 bool is_folder(const std::filesystem::path& path);
-// Whether a folder is there, and no link to one.
+// What is there, links not followed; Error(io_error) as above.
+std::filesystem::file_status link_status(const std::filesystem::path& path);
+// Whether a folder is there, and no link to one; Error(io_error) as above.
 bool is_real_folder(const std::filesystem::path& path);
 
 // The name of an unfinished file: NAME.partial.

@@ -31,8 +31,7 @@ void for_each_name(const fs::path& folder, const std::string& below, int depth,
     std::string name = below;
     if (!name.empty()) name += '/';
     name += entry;
-    std::error_code error;
-    if (fs::is_directory(fs::symlink_status(folder / name, error))) {
+    if (is_real_folder(folder / name)) {
       for_each_name(folder, name, depth + 1, act);
     } else {
       act(name);
@@ -53,8 +52,7 @@ Manifest blobs_of(const fs::path& snapshot) {
 // The second line of what the download of a file noted, if that is a digest.
 std::optional<std::string> noted_digest(const fs::path& metadata) {
   constexpr std::uint64_t kLongest = 4096;
-  std::error_code error;
-  if (!fs::is_regular_file(fs::symlink_status(metadata, error))) return std::nullopt;
+  if (!fs::is_regular_file(link_status(metadata))) return std::nullopt;
   const std::string text = read_text_file(metadata, kLongest);
   const std::size_t begin = text.find('\n');
   if (begin == std::string::npos) return std::nullopt;

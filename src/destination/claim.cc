@@ -1,6 +1,5 @@
 #include <algorithm>
 #include <optional>
-#include <system_error>
 #include <utility>
 
 #include "base/file.h"
@@ -67,8 +66,7 @@ void check_destination(const DestinationRequest& request) {
   const fs::path& folder = request.folder;
   if (folder.empty())
     throw Error(ErrorCode::invalid_argument, {.problem = "the destination has no name"});
-  std::error_code error;
-  if (!is_there(folder) && fs::is_symlink(fs::symlink_status(folder, error))) {
+  if (!is_there(folder) && fs::is_symlink(link_status(folder))) {
     throw Error(ErrorCode::invalid_argument,
                 {.problem = "the destination is a link that leads nowhere",
                  .file = folder,

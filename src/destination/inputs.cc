@@ -22,14 +22,24 @@ fs::path parent_of(const fs::path& path) {
   return parent.empty() ? "." : parent;
 }
 
+bool are_same(const fs::path& one, const fs::path& other) {
+  std::error_code error;
+  const bool same = fs::equivalent(one, other, error);
+  if (error && is_there(one) && is_there(other)) {
+    throw Error(ErrorCode::io_error,
+                {.problem = "cannot look for it: " + error.message(), .file = one});
+  }
+  return same;
+}
+
 // In the folder itself, or anywhere in the state that is kept there.
 bool lies_in(const fs::path& path, const fs::path& folder) {
-  std::error_code error;
-  if (fs::equivalent(parent_of(path), folder, error)) return true;
+  if (are_same(parent_of(path), folder)) return true;
   if (!has_state(folder)) return false;
+  std::error_code error;
   const fs::path real = fs::weakly_canonical(parent_of(path), error);
   for (fs::path above = real; above.has_relative_path(); above = above.parent_path()) {
-    if (fs::equivalent(above, state_folder(folder), error)) return true;
+    if (are_same(above, state_folder(folder))) return true;
   }
   return false;
 }

@@ -195,8 +195,7 @@ class Switch {
 
 void refuse_folders(const fs::path& destination, const std::vector<std::string>& files) {
   for (const std::string& name : files) {
-    std::error_code error;
-    if (!fs::is_directory(fs::symlink_status(destination / name, error))) continue;
+    if (!is_real_folder(destination / name)) continue;
     throw Error(ErrorCode::destination_exists,
                 {.problem = "a folder has the name of a file that is to be written",
                  .file = destination / name,

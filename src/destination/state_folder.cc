@@ -85,8 +85,7 @@ fs::path state_folder(const fs::path& destination) {
 }
 
 bool has_state(const fs::path& destination) {
-  std::error_code error;
-  const fs::file_status status = fs::symlink_status(state_folder(destination), error);
+  const fs::file_status status = link_status(state_folder(destination));
   if (fs::is_directory(status)) return true;
   if (!fs::exists(status)) return false;
   throw Error(ErrorCode::invalid_argument, {.problem = "this name is mxferry's own, for a folder",

@@ -59,8 +59,11 @@ class Faults(CommandTest):
     def check_failed(self, ended: subprocess.CompletedProcess) -> bool:
         """Whether it failed; then with one clear message, and nothing half done."""
         self.assertNotIn("Sanitizer", ended.stderr)
-        if ended.returncode == 0:  # what failed was only a hint
-            self.assertEqual(digests(self.destination), self.clean, ended.stderr)
+        if ended.returncode == 0:  # what failed was a hint, or the last removal of an empty folder
+            left = digests(self.destination)
+            if left.pop(STATE, None):
+                self.assertLessEqual(set(names(self.destination / STATE)), {"lock"}, ended.stderr)
+            self.assertEqual(left, self.clean, ended.stderr)
             return False
         fault, *said = ended.stderr.splitlines()
         if ended.returncode == -signal.SIGABRT and fault == "FAULT new":
@@ -107,7 +110,7 @@ class Faults(CommandTest):
 
     def test_memory_may_end_anywhere(self):
         _, allocations = self.count()
-        step = max(1, allocations // 60)
+        step = 10 * STEP if STEP > 1 else 1
         points = range(1 + os.getpid() % step, allocations + 1, step)
         # A JSON value of nlohmann's that cannot be made whole loses its parts.
         suppressions = self.folder / "suppressions"
