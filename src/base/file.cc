@@ -288,7 +288,9 @@ bool is_real_folder(const std::filesystem::path& path) {
 }
 
 std::filesystem::path partial_name(std::filesystem::path path) {
-  return path += kPartialEnding;
+  std::string name = path.filename().string();
+  name.resize(std::min(name.size(), kLongestName - kPartialEnding.size()));
+  return path.replace_filename(name += kPartialEnding);
 }
 
 void rename_file(const std::filesystem::path& from, const std::filesystem::path& to) {

@@ -83,8 +83,9 @@ std::filesystem::file_status link_status(const std::filesystem::path& path);
 // Whether a folder is there, and no link to one; Error(io_error) as above.
 bool is_real_folder(const std::filesystem::path& path);
 
-// The name of an unfinished file: NAME.partial.
+// The name of an unfinished file: NAME.partial, NAME cut to what a name may have.
 inline constexpr std::string_view kPartialEnding = ".partial";
+inline constexpr std::size_t kLongestName = 255;  // bytes, NAME_MAX of Linux's file systems
 std::filesystem::path partial_name(std::filesystem::path path);
 
 // Gives an unfinished file its final name. `sync`: and returns when the name is on the disk.

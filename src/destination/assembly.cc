@@ -1,6 +1,7 @@
 #include "destination/assembly.h"
 
 #include <algorithm>
+#include <iterator>
 #include <span>
 
 #include "base/file.h"
@@ -81,11 +82,17 @@ ShardIndex name_shards(const WrittenWork& work, const std::vector<RecordedFile>&
   return index;
 }
 
-[[noreturn]] void refuse_new_checkpoint(const fs::path& destination, const std::string& name) {
+// What another program has put into the destination since it was found free.
+void refuse_newcomers(const WrittenWork& work, const std::vector<std::string>& files) {
+  std::vector<std::string> found = checkpoint_files(work.destination);
+  std::ranges::copy_if(files, std::back_inserter(found), [&](const std::string& name) {
+    return link_status(work.destination / name).type() != fs::file_type::not_found;
+  });
+  if (found.empty()) return;
   throw Error(ErrorCode::destination_exists,
-              {.problem = "a checkpoint was put there by another program meanwhile",
-               .file = destination,
-               .found = name,
+              {.problem = "a file of a checkpoint was put there by another program meanwhile",
+               .file = work.destination,
+               .found = found.front(),
                .advice = "Move it away, then run `mxferry finish` on the folder"});
 }
 
@@ -133,10 +140,7 @@ Assembly assemble(const WrittenWork& work, const std::stop_token& stop) {
 
 void put_in_place(const WrittenWork& work, const Assembly& assembly, const std::stop_token& stop) {
   const DestinationLock lock(work.destination, stop);
-  if (!work.forced) {
-    const std::vector<std::string> there = checkpoint_files(work.destination);
-    if (!there.empty()) refuse_new_checkpoint(work.destination, there.front());
-  }
+  if (!work.forced) refuse_newcomers(work, assembly.files);
   publish(work.destination, work.path, assembly.files, work.sync);
 }
 

@@ -1,5 +1,6 @@
 #include "destination/inputs.h"
 
+#include <map>
 #include <optional>
 #include <system_error>
 #include <utility>
@@ -32,29 +33,43 @@ bool are_same(const fs::path& one, const fs::path& other) {
   return same;
 }
 
-// In the folder itself, or anywhere in the state that is kept there.
-bool lies_in(const fs::path& path, const fs::path& folder) {
-  if (are_same(parent_of(path), folder)) return true;
-  if (!has_state(folder)) return false;
-  std::error_code error;
-  const fs::path real = fs::weakly_canonical(parent_of(path), error);
-  for (fs::path above = real; above.has_relative_path(); above = above.parent_path()) {
-    if (are_same(above, state_folder(folder))) return true;
-  }
-  return false;
-}
+// A destination, and which folders lie in it: most inputs share their folder.
+class Place {
+ public:
+  explicit Place(const fs::path& folder) : folder_(folder), has_state_(has_state(folder)) {}
 
-// The link, or the file, that lies in the folder and is needed to read the path.
-std::optional<fs::path> found_in(const fs::path& folder, fs::path path) {
-  for (int links = 0; links < kMostLinks; ++links) {
-    if (lies_in(path, folder)) return path;
-    std::error_code error;
-    const fs::path target = fs::read_symlink(path, error);
-    if (error) return std::nullopt;
-    path = target.is_absolute() ? target : parent_of(path) / target;
+  // The link, or the file, that lies in the folder and is needed to read the path.
+  std::optional<fs::path> find(fs::path path) {
+    for (int links = 0; links < kMostLinks; ++links) {
+      const fs::path parent = parent_of(path);
+      const auto [known, is_new] = known_.try_emplace(parent);
+      if (is_new) known->second = has(parent);
+      if (known->second) return path;
+      std::error_code error;
+      const fs::path target = fs::read_symlink(path, error);
+      if (error) return std::nullopt;
+      path = target.is_absolute() ? target : parent / target;
+    }
+    return std::nullopt;
   }
-  return std::nullopt;
-}
+
+ private:
+  // Whether it is the folder itself, or lies in the state that is kept there.
+  bool has(const fs::path& parent) const {
+    if (are_same(parent, folder_)) return true;
+    if (!has_state_) return false;
+    std::error_code error;
+    const fs::path real = fs::weakly_canonical(parent, error);
+    for (fs::path above = real; above.has_relative_path(); above = above.parent_path()) {
+      if (are_same(above, state_folder(folder_))) return true;
+    }
+    return false;
+  }
+
+  const fs::path& folder_;
+  bool has_state_;
+  std::map<fs::path, bool> known_;
+};
 
 }  // namespace
 
@@ -72,9 +87,10 @@ Input input_of(std::string what, const SourceCheckpoint& checkpoint,
 
 void refuse_inputs_in(const fs::path& destination, const std::vector<Input>& inputs) {
   if (!is_there(destination)) return;
+  Place place(destination);
   for (const Input& input : inputs) {
     for (const fs::path& file : input.files) {
-      const std::optional<fs::path> found = found_in(destination, file);
+      const std::optional<fs::path> found = place.find(file);
       if (!found) continue;
       const bool is_same_folder = *found == file;
       throw Error(

@@ -16,6 +16,7 @@
 #include "flow/read_back.h"
 #include "flow/share.h"
 #include "mxferry/error.h"
+#include "mxferry/verify_manifest.h"
 
 namespace mxferry {
 namespace {
@@ -124,6 +125,20 @@ void compare_weights(const ConvertOptions& options, const Preparation& p, Weight
   }
 }
 
+// A manifest that nobody has asked for now, but whoever opens the folder will go by.
+void check_manifest(const ConvertOptions& options) {
+  if (options.checksum || options.part.rank != 0) return;
+  if (!is_file(options.destination / kManifestName)) return;
+  const VerifyManifestReport report = verify_manifest({.source = options.destination.string(),
+                                                       .threads = options.threads,
+                                                       .progress = {},
+                                                       .stop = options.stop});
+  if (report.intact()) return;
+  const DamagedFile& damaged = report.damaged.front();
+  refuse(options.destination,
+         "by " + std::string(kManifestName) + " " + damaged.name + " " + damaged.problem);
+}
+
 }  // namespace
 
 void prove_complete(const ConvertOptions& options, const Preparation& preparation,
@@ -131,6 +146,7 @@ void prove_complete(const ConvertOptions& options, const Preparation& preparatio
   look_at(options.destination, [&] {
     SmallFiles(options, preparation).check();
     compare_weights(options, preparation, passes);
+    check_manifest(options);
   });
 }
 

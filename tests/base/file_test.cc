@@ -256,6 +256,15 @@ TEST(AtomicFile, StartsAnewOverAnOlderPart) {
   EXPECT_EQ(content_of(folder / "a"), "new");
 }
 
+TEST(AtomicFile, TakesTheLongestName) {
+  const TempFolder folder;
+  const fs::path path = folder / std::string(255, 'n');
+  AtomicFile atomic(path, /*sync=*/false);
+  EXPECT_EQ(list_folder(folder.path()), std::vector{std::string(247, 'n') + ".partial"});
+  atomic.commit();
+  EXPECT_TRUE(is_file(path));
+}
+
 TEST(AtomicFile, TakesANameWithoutFolder) {
   const fs::path before = fs::current_path();
   const TempFolder folder;

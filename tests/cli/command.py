@@ -12,6 +12,8 @@ MXFERRY = os.environ["MXFERRY"]
 # Whether the command was built with a sanitizer, which needs memory and time of its own.
 IS_SANITIZED = any(name in Path(MXFERRY).read_bytes() for name in (b"__asan_init", b"__tsan_init"))
 DONE, USAGE, SOURCE, SYSTEM, LIMIT, INTERRUPTED, TERMINATED = 0, 2, 3, 4, 5, 130, 143
+# A user without rights.
+NOBODY = 65534
 
 # The many layers of a sample that converts slowly enough to be caught in the middle when every
 # tensor becomes a file of its own.
@@ -48,8 +50,9 @@ class CommandTest(unittest.TestCase):
             self.environment.pop(variable, None)
         self.environment["HOME"] = folder.name
 
-    def mxferry(self, *arguments: str, code: int = DONE, **options) -> Result:
-        """What it printed; the test fails when it ends with another code, or not in a minute."""
+    def mxferry(self, *arguments: str, code: int | None = DONE, **options) -> Result:
+        """What it printed; the test fails when it ends with another code (None: any), or not in a
+        minute."""
         result = subprocess.run(
             [MXFERRY, *arguments],
             cwd=self.folder,
@@ -60,7 +63,7 @@ class CommandTest(unittest.TestCase):
             timeout=60,
             **options,
         )
-        if result.returncode != code:
+        if code is not None and result.returncode != code:
             self.fail(
                 f"exit status {result.returncode}, not {code}, of mxferry {' '.join(arguments)}\n"
                 + result.stdout
@@ -68,8 +71,13 @@ class CommandTest(unittest.TestCase):
             )
         return Result(result.stdout, result.stderr)
 
-    def convert(self, source: str, target: str, *options: str, code: int = DONE, **more) -> Result:
+    def convert(
+        self, source: str, target: str, *options: str, code: int | None = DONE, **more
+    ) -> Result:
         return self.mxferry("convert", source, target, "--no-sync", *options, code=code, **more)
+
+    def error(self, *arguments: str, code: int = USAGE) -> dict:
+        return self.mxferry(*arguments, "--json", code=code).json["error"]
 
     def sample(self, name: str, *options: str) -> Path:
         self.mxferry("sample", name, *options)

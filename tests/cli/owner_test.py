@@ -12,9 +12,7 @@ import unittest
 from pathlib import Path
 
 from checkpoints import INDEX, STATE, digests, made, names, read, replace_weights
-from command import LIMIT, SOURCE, SYSTEM, USAGE, CommandTest
-
-NOBODY = 65534
+from command import LIMIT, NOBODY, SOURCE, SYSTEM, USAGE, CommandTest
 
 FILES = ["--max-shard-size", "100KB"]
 
@@ -32,9 +30,6 @@ class Owner(CommandTest):
     def old_checkpoint(self) -> dict[str, str]:
         self.convert("src", "dst", "--to", "hf", "--max-shard-size", "50KB")
         return digests(self.destination)
-
-    def error(self, *arguments: str, code: int = USAGE) -> dict:
-        return self.mxferry(*arguments, "--json", code=code).json["error"]
 
 
 class Strangers(Owner):
@@ -294,117 +289,25 @@ class Replaced(Owner):
         self.assertEqual(digests(self.destination), digests(self.folder / "clean"))
 
 
-class Resumed(Owner):
-    """--resume finishes this conversion, or proves that it is finished, or refuses."""
-
-    def test_a_finished_checkpoint_of_another_source_is_no_result(self):
-        self.other_model()
-        self.convert("src", "dst", "--to", "nemo", *FILES)
-        before = digests(self.destination)
-        for options in (["--resume"], ["--resume", "--verify"]):
-            arguments = ["convert", "other", "dst", "--to", "nemo", *FILES, *options]
-            error = self.error(*arguments)
-            self.assertEqual(error["code"], "destination_exists")
-            self.assertIn("not what this conversion makes", error["message"])
-        self.assertEqual(digests(self.destination), before)
-
-    def test_every_file_is_compared(self):
-        self.convert("src", "clean", "--to", "nemo", *FILES)
-        for name in sorted(names(self.folder / "clean")):
-            with self.subTest(name):
-                self.convert("src", "dst", "--to", "nemo", *FILES, "--force")
-                path = self.destination / name
-                content = bytearray(path.read_bytes())
-                content[-1] ^= 1
-                path.write_bytes(content)
-                self.convert("src", "dst", "--to", "nemo", *FILES, "--resume", code=USAGE)
-                path.unlink()
-                self.convert("src", "dst", "--to", "nemo", *FILES, "--resume", code=USAGE)
-        self.convert("src", "dst", "--to", "nemo", *FILES, "--force")
-        (self.destination / "model-00099-of-00099.safetensors").write_bytes(b"another")
-        self.convert("src", "dst", "--to", "nemo", *FILES, "--resume", code=USAGE)
-
-    def test_what_is_given_with_it_is_done(self):
-        self.convert("src", "dst", "--to", "hf", "--dtype", "f16", *FILES)
-        arguments = ["convert", "src", "dst", "--to", "hf", "--dtype", "f16", *FILES]
-        arguments += ["--resume", "--verify", "--checksum"]
-        report = self.mxferry(*arguments, "--json").json
-        self.assertIs(report["was_complete"], True)
-        self.assertIs(report["verified"], True)
-        self.assertIsNotNone(report["loss"])
-        self.mxferry("verify", "--manifest", "dst")
-        # A manifest that is wrong is made anew.
-        (self.destination / "SHA256SUMS").write_text("0" * 64 + "  config.json\n")
-        self.mxferry(*arguments)
-        self.mxferry("verify", "--manifest", "dst")
-
-    def test_parts_prove_their_shares(self):
-        options = ["--to", "nemo", *FILES]
-        places = [["--rank", str(rank), "--world", "3"] for rank in range(3)]
-        for place in places:
-            self.convert("src", "dst", *options, *place, "--resume")
-        self.mxferry("finish", "dst")
-        before = digests(self.destination)
-        for place in places:
-            report = self.convert("src", "dst", *options, *place, "--resume", "--json").json
-            self.assertIs(report["was_complete"], True)
-        self.other_model()
-        for place in places:
-            self.convert("other", "dst", *options, *place, "--resume", code=USAGE)
-        self.assertEqual(digests(self.destination), before)
-
-    def test_what_was_not_synced_is_synced_before_it_counts(self):
-        options = ["--to", "nemo", *FILES]
-        place = ["--rank", "0", "--world", "2"]
-        self.convert("src", "dst", *options, *place)  # with --no-sync
-        (journal,) = made(self.destination).parent.glob("part-*")
-        lines = [json.loads(line) for line in journal.read_text().splitlines()]
-        shards = [line for line in lines if "shard" in line or "shared" in line]
-        self.assertTrue(shards)
-        self.assertFalse([line for line in lines if line.get("synced")])
-        self.mxferry("convert", "src", "dst", *options, *place, "--resume")
-        lines = [json.loads(line) for line in journal.read_text().splitlines()]
-        synced = {line.get("shard", line.get("shared")) for line in lines if line.get("synced")}
-        self.assertLessEqual({line.get("shard", line.get("shared")) for line in shards}, synced)
-        # What was given to a system that has gone is not counted on.
-        boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
-        unsynced = [
-            line for line in journal.read_text().splitlines() if '"synced":true' not in line
-        ]
-        journal.write_text("\n".join(unsynced).replace(boot, "another") + "\n")
-        report = self.convert("src", "dst", *options, *place, "--resume", "--json").json
-        self.assertEqual(report["resumed_shards"], 0)
-
-    def test_finish_counts_on_nothing_that_this_machine_has_lost(self):
+class Together(Owner):
+    def test_what_another_program_puts_there_meanwhile_stays(self):
         options = ["--to", "nemo", *FILES]
         for rank in range(2):
             self.convert("src", "dst", *options, "--rank", str(rank), "--world", "2")
-        boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
-        journals = {path: path.read_text() for path in made(self.destination).parent.glob("part-*")}
-        for path, text in journals.items():
-            path.write_text(text.replace(boot, "another"))
-        self.assertEqual(self.error("finish", "dst", code=SOURCE)["code"], "unfinished_conversion")
-        # What another machine has written is for that machine to say.
-        for path, text in journals.items():
-            host = Path("/proc/sys/kernel/hostname").read_text().strip()
-            path.write_text(text.replace(f"{host}/{boot}", "elsewhere/another"))
+        self.convert("src", "clean", *options)
+        theirs = sorted(names(self.folder / "clean")) + ["model-of-theirs.safetensors"]
+        for name in theirs:
+            with self.subTest(name):
+                path = self.destination / name
+                path.write_text("theirs")
+                error = self.error("finish", "dst")
+                self.assertEqual(error["code"], "destination_exists")
+                self.assertIn("put there by another program meanwhile", error["message"])
+                self.assertEqual(path.read_text(), "theirs")
+                path.unlink()
         self.mxferry("finish", "dst")
+        self.assertEqual(digests(self.destination), digests(self.folder / "clean"))
 
-    def test_a_folder_that_cannot_be_written_to_is_compared_all_the_same(self):
-        self.convert("src", "dst", "--to", "nemo", *FILES)
-        options = {"user": NOBODY} if os.geteuid() == 0 else {}
-        self.folder.chmod(0o755)
-        self.destination.chmod(0o555)
-        self.addCleanup(self.destination.chmod, 0o755)
-        arguments = ["src", "dst", "--to", "nemo", *FILES, "--resume", "--json"]
-        try:
-            report = self.convert(*arguments, **options).json
-        except PermissionError as error:
-            self.skipTest(f"another user cannot run the command here: {error}")
-        self.assertIs(report["was_complete"], True)
-
-
-class Together(Owner):
     def test_parts_restarted_with_force_do_not_delete_each_other(self):
         options = ["--to", "nemo", *FILES]
         for rank in range(3):
