@@ -12,7 +12,8 @@
 //   FAULTS_SHORT=1  reads and writes transfer a part, every other call is interrupted first
 //   FAULTS_HURRY=1  sleeping takes no time: what tries again and again does so at once
 //   FAULTS_LIMIT=S  the process ends by SIGALRM after S seconds
-//   FAULTS_LOG=FILE every call is a line there: its name, the path, a second path
+//   FAULTS_LOG=FILE every call is a line there: its name ("create" for an opening that creates),
+//                   the path, a second path, and the number of the step or 0
 //   FAULTS_COUNT=FILE  gets the number of calls, of allocations and of steps at the end
 
 #include "faults.h"
@@ -76,11 +77,12 @@ bool is_watched(const char* path) {
          (path[0] != '/' || std::strncmp(path, root, std::strlen(root)) == 0);
 }
 
-void log(const char* name, const char* path, const char* second) {
+void log(const char* name, const char* path, const char* second, long step) {
   static const char* const file = std::getenv("FAULTS_LOG");
   if (file == nullptr) return;
   char line[2 * PATH_MAX + 64];
-  const int length = std::snprintf(line, sizeof line, "%s\t%s\t%s\n", name, path, second);
+  const int length =
+      std::snprintf(line, sizeof line, "%s\t%s\t%s\t%ld\n", name, path, second, step);
   static const int descriptor =
       real<int(const char*, int, ...)>("open")(file, O_WRONLY | O_CREAT | O_APPEND, 0600);
   (void)!real<ssize_t(int, const void*, std::size_t)>("write")(descriptor, line,
@@ -99,12 +101,13 @@ bool is_step(const char* name, const char* path) {
 bool fails(const char* name, const char* path, std::initializer_list<int> errors,
            const char* second = "") {
   if (!is_watched(path)) return false;
-  log(name, path, second);
+  const long step = is_step(name, path) ? ++steps : 0;
+  log(name, path, second, step);
   static const long chosen = number_in("FAULTS_AT");
   static const long stopping = number_in("FAULTS_STOP_AT");
   static const long killing = number_in("FAULTS_KILL_AT");
   const long call = ++calls;
-  if (is_step(name, path) && ++steps == stopping) (void)std::raise(SIGSTOP);
+  if (step > 0 && step == stopping) (void)std::raise(SIGSTOP);
   if (call == killing) (void)std::raise(SIGKILL);
   if (call != chosen) return false;
   errno = errors.begin()[static_cast<std::size_t>(call) % errors.size()];
@@ -199,6 +202,10 @@ ssize_t transfer(const char* name, std::initializer_list<int> errors, int descri
   return go_on<ssize_t>(name, descriptor, buffer, part, offset...);
 }
 
+const char* name_of_opening(int flags) {
+  return (flags & (O_CREAT | O_TRUNC)) != 0 ? "create" : "open";
+}
+
 bool hurries() {
   static const bool wanted = number_in("FAULTS_HURRY") != 0;
   return wanted;
@@ -213,7 +220,7 @@ int open(const char* path, int flags, ...) {
   va_start(list, flags);
   const mode_t mode = va_arg(list, mode_t);
   va_end(list);
-  if (fails("open", path, kOpening)) return -1;
+  if (fails(name_of_opening(flags), path, kOpening)) return -1;
   return real<int(const char*, int, ...)>("open")(path, flags, mode);
 }
 int open64(const char* path, int flags, ...) {
@@ -228,7 +235,7 @@ int openat(int folder, const char* path, int flags, ...) {
   va_start(list, flags);
   const mode_t mode = va_arg(list, mode_t);
   va_end(list);
-  if (fails_at("openat", folder, path, kOpening)) return -1;
+  if (fails_at(name_of_opening(flags), folder, path, kOpening)) return -1;
   return real<int(int, const char*, int, ...)>("openat")(folder, path, flags, mode);
 }
 int openat64(int folder, const char* path, int flags, ...) {

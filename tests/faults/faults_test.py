@@ -131,7 +131,7 @@ class Faults(CommandTest):
         self.assertEqual(self.run_with("--force", FAULTS_LOG=log).returncode, 0)
         calls = [line.split("\t") for line in log.read_text().splitlines()]
         calls = [
-            [call, *(str(Path(self.folder, path)) for path in paths)] for call, *paths in calls
+            [call, *(str(Path(self.folder, path)) for path in paths)] for call, *paths, _ in calls
         ]
         folder = str(self.destination)
 

@@ -278,6 +278,7 @@ class World:
         self._sources["DENSE_B"] = str(folder / "result B")
         self.results = {}
         self.tensors = {}
+        self.repaired: set[tuple] = set()  # what was left, of which the next command made a result
         for name, command in RESULTS.items():
             path = folder / f"result {name}"
             self._do(self.at(command, path))

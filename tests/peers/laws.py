@@ -1,5 +1,6 @@
 """What must hold at a destination, whatever two commands did to it and when."""
 
+import hashlib
 from pathlib import Path
 from typing import NamedTuple
 
@@ -159,7 +160,11 @@ def check_permission(actors: Actors, seen: str):
 def check_repair(world: World, actors: Actors, target: Path, log: Path):
     """One more command makes the right checkpoint of whatever is left."""
     command = [*A, "--force"]
-    if actors.are_parts_done and not actors.makers and not actors.finished:
+    must_finish = actors.are_parts_done and not actors.makers and not actors.finished
+    left = (tree_of(target), must_finish, any(actor.forced for actor in actors.parts))
+    if left in world.repaired:
+        return
+    if must_finish:
         ended = run(world.at(FINISH, target), log)
         if any(actor.forced for actor in actors.parts):
             # May have begun anew what the other had done; then it says so.
@@ -173,6 +178,16 @@ def check_repair(world: World, actors: Actors, target: Path, log: Path):
     ended = run(world.at(command, target), log)
     require(ended.status == 0, "convert --force replaces anything", f"{ended}\n{actors}")
     check_is(world, "A", target, f"after convert --force\n{actors}")
+    world.repaired.add(left)
+
+
+def tree_of(folder: Path) -> str:
+    """A digest of all names and contents."""
+    digest = hashlib.sha256()
+    for path in sorted(folder.rglob("*")):
+        content = path.read_bytes() if path.is_file() else b""
+        digest.update(f"{path.relative_to(folder)}\0{len(content)}\0".encode() + content)
+    return digest.hexdigest()
 
 
 def check_is(world: World, result: str, target: Path, seen: str):

@@ -1,12 +1,14 @@
 """Two commands at one destination: one is stopped at a call, the other runs, the first goes on.
 
 MXFERRY_ACTORS_STEP: every STEPth of all interleavings is run, beginning with another one each time;
-1 is all of them. MXFERRY_ACTORS_CASE: only those whose name has this text in it, all of them.
+1 is all of them, but for those that are the same as one that was run (commuting.py).
+MXFERRY_ACTORS_CASE: only those whose name has this text in it, all of them.
 """
 
 import collections
 import os
 import shutil
+import tempfile
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -15,6 +17,7 @@ from typing import NamedTuple
 
 import pytest
 from actors import ACTORS, FINISH, OLD_AND_PARTS, SAVE, STATES, A, Actor, Look, Run, State, World
+from commuting import next_step, read_log
 from laws import Actors, Broken, check_end, check_fault, check_no_mixture, check_repair
 
 STEP = int(os.environ.get("MXFERRY_ACTORS_STEP", "250"))
@@ -52,10 +55,10 @@ class Fault(NamedTuple):
     state: State
     actor: Actor
     variable: str
-    call: int
+    step: int
 
     def __str__(self) -> str:
-        return f"[{self.state.name}] {self.actor.name} {self.variable}={self.call}"
+        return f"[{self.state.name}] {self.actor.name} {self.variable}={self.step}"
 
 
 @pytest.fixture(scope="module")
@@ -63,16 +66,21 @@ def world(tmp_path_factory) -> World:
     return World(tmp_path_factory.mktemp("actors"))
 
 
-def interleave(world: World, case: Interleaving, box: Path):
-    """The first is stopped at a call, the second runs to its end, and the first goes on."""
+def interleave(world: World, case: Interleaving, box: Path) -> int:
+    """The first is stopped at a call, the second runs to its end, and the first goes on.
+
+    Returns the next step at which that is not the same."""
     target = world.place(case.state, box)
     faults = {"FAULTS_ROOT": target}
-    first = Run(world.at(case.first.command, target), box / "1", **faults, FAULTS_STOP_AT=case.step)
+    logs = (box / "1" / "log", box / "2" / "log")
+    stop = {"FAULTS_STOP_AT": case.step, "FAULTS_LOG": logs[0]}
+    first = Run(world.at(case.first.command, target), box / "1", **faults, **stop)
     second = None
     try:
         stopped = first.has_stopped()
         check_no_mixture(world, Look(target), "when the first was stopped")
-        second = Run(world.at(case.second.command, target), box / "2", **faults)
+        command = world.at(case.second.command, target)
+        second = Run(command, box / "2", **faults, FAULTS_LOG=logs[1])
         assert not second.has_stopped()
         if stopped:
             check_no_mixture(world, Look(target), "when the second had ended")
@@ -89,36 +97,43 @@ def interleave(world: World, case: Interleaving, box: Path):
     beside = set(os.listdir(box)) - {"1", "2", "3", "dst"}
     if beside:
         raise Broken("nothing is left beside the destination", str(beside))
+    return next_step(*(read_log(log, target.parent) for log in logs), case.step)
 
 
-def disturb(world: World, case: Fault, box: Path):
-    """One call fails, or the process is killed there."""
+def disturb(world: World, case: Fault, box: Path) -> int:
+    """One call fails, or the process is killed there. Returns the next call."""
     target = world.place(case.state, box)
     command = world.at(case.actor.command, target)
-    disturbed = Run(command, box / "1", FAULTS_ROOT=target, **{case.variable: case.call})
+    disturbed = Run(command, box / "1", FAULTS_ROOT=target, **{case.variable: case.step})
     try:
         assert not disturbed.has_stopped()
     finally:
         disturbed.kill()
     ended = disturbed.ended()
     check_fault(world, case.state, case.actor, ended, target, box / "2")
+    return case.step + 1
 
 
-def run_all(world: World, name: str, cases: list, step: int, check: Callable, capsys):
-    """Runs a sample of the cases, all processors at work, and tells what did not hold."""
-    total = len(cases)
+def sample_of(rows: list[list], step: int) -> list[list]:
+    cases = [case for row in rows for case in row]
     if CASE:
-        cases = [case for case in cases if CASE in str(case)]
-    else:
-        cases = cases[os.getpid() % step :: step]
+        return [[case] for case in cases if CASE in str(case)]
+    return [[case] for case in cases[os.getpid() % step :: step]] if step > 1 else rows
+
+
+def run_all(world: World, name: str, rows: list[list], step: int, check: Callable, capsys):
+    """Runs a sample of the cases, all processors at work, and tells what did not hold.
+
+    A row is the same thing at one step after the other. Where all are run, those that `check` calls
+    the same as the last one are left out."""
     failures: list[tuple[object, Broken]] = []
     lock = threading.Lock()
 
-    def run_one(numbered: tuple[int, object]):
-        number, case = numbered
-        box = world.folder / f"{name} {number}"
+    def run_one(case: Interleaving | Fault) -> int:
+        box = Path(tempfile.mkdtemp(dir=world.folder))
+        following = case.step + 1
         try:
-            check(world, case, box)
+            following = check(world, case, box / name)
         except Broken as broken:
             with lock:
                 failures.append((case, broken))
@@ -126,12 +141,21 @@ def run_all(world: World, name: str, cases: list, step: int, check: Callable, ca
             with lock:
                 failures.append((case, Broken("the test understands what it sees", repr(error))))
         shutil.rmtree(box)
+        return following
+
+    def run_row(row: list) -> int:
+        runs = following = 0
+        for case in row:
+            if case.step >= following:
+                following = run_one(case)
+                runs += 1
+        return runs
 
     with ThreadPoolExecutor(os.cpu_count()) as pool:
-        for _ in pool.map(run_one, enumerate(cases)):
-            pass
+        runs = sum(pool.map(run_row, sample_of(rows, step)))
+    total = sum(len(row) for row in rows)
     with capsys.disabled():
-        print(f"\n{len(cases)} of {total} {name} were run, laws were broken in {len(failures)}")
+        print(f"\n{runs} of {total} {name} were run, laws were broken in {len(failures)}")
     by_law = collections.defaultdict(list)
     for case, broken in failures:
         by_law[broken.law].append(f"{case}\n{broken}\n")
@@ -147,18 +171,18 @@ def on_all(function: Callable, arguments: list) -> list:
         return list(pool.map(lambda argument: function(*argument), arguments))
 
 
-def interleavings(world: World) -> list[Interleaving]:
+def interleavings(world: World) -> list[list[Interleaving]]:
     """Every pair in every state, at every step of the first, and once after its end."""
-    cases = []
+    rows = []
     for state in STATES:
         made = world.made(state)
         counts = on_all(world.alone, [(made, actor.command) for actor in ACTORS])
         for first, first_alone in zip(ACTORS, counts, strict=True):
             for second, second_alone in zip(ACTORS, counts, strict=True):
                 alone = (first_alone.ended.status == 0, second_alone.ended.status == 0)
-                for step in range(1, first_alone.steps + 2):
-                    cases.append(Interleaving(state, first, second, step, alone))
-    return cases
+                steps = range(1, first_alone.steps + 2)
+                rows.append([Interleaving(state, first, second, step, alone) for step in steps])
+    return rows
 
 
 def test_of_two_commands_one_does_it_or_both_do_the_same(world, capsys):
@@ -166,14 +190,13 @@ def test_of_two_commands_one_does_it_or_both_do_the_same(world, capsys):
 
 
 def test_an_error_or_a_kill_never_costs_the_old_checkpoint(world, capsys):
-    cases = []
+    rows = []
     counts = on_all(world.alone, [(world.made(state), actor.command) for state, actor in ALONE])
     for (state, actor), undisturbed in zip(ALONE, counts, strict=True):
         for variable in ("FAULTS_AT", "FAULTS_KILL_AT"):
-            cases += [
-                Fault(state, actor, variable, call) for call in range(1, undisturbed.calls + 1)
-            ]
-    run_all(world, "faults", cases, FAULTS_STEP, disturb, capsys)
+            calls = range(1, undisturbed.calls + 1)
+            rows.append([Fault(state, actor, variable, call) for call in calls])
+    run_all(world, "faults", rows, FAULTS_STEP, disturb, capsys)
 
 
 def test_work_that_is_not_finished_leaves_the_old_checkpoint(world):
