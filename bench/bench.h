@@ -6,7 +6,7 @@
 
 // Measuring on a machine that is not alone: a result is only ever the ratio of two things that ran
 // right after one another, and the median over many such pairs.
-namespace mxferry::bench {
+namespace mxferry::internal::bench {
 
 struct Paired {
   double ratio;            // median of reference time / subject time: above 1 the subject is faster
@@ -51,4 +51,4 @@ Paired run_paired(int pairs, const Subject& subject, const Reference& reference)
   return {median(ratios), median(subject_times), median(reference_times)};
 }
 
-}  // namespace mxferry::bench
+}  // namespace mxferry::internal::bench

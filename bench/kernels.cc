@@ -30,7 +30,7 @@
 #include <emmintrin.h>
 #endif
 
-namespace mxferry::bench {
+namespace mxferry::internal::bench {
 namespace {
 
 using mxfp4::Order;
@@ -408,7 +408,7 @@ void run(int pairs, bool json) {
 }
 
 }  // namespace
-}  // namespace mxferry::bench
+}  // namespace mxferry::internal::bench
 
 int main(int argc, char** argv) {
   CLI::App app("MXFP4 in memory, against the bandwidth of the memory");
@@ -418,7 +418,7 @@ int main(int argc, char** argv) {
   app.add_flag("--json", json, "Print rows for a program");
   CLI11_PARSE(app, argc, argv);
   try {
-    mxferry::bench::run(pairs, json);
+    mxferry::internal::bench::run(pairs, json);
   } catch (const std::exception& error) {
     fmt::print(stderr, "{}\n", error.what());
     return 1;

@@ -4,7 +4,7 @@
 #include <string>
 
 // What a result depends on and a reader wants to know.
-namespace mxferry::bench {
+namespace mxferry::internal::bench {
 
 inline std::string processor_name() {
   std::ifstream info("/proc/cpuinfo");
@@ -15,4 +15,4 @@ inline std::string processor_name() {
   return "unknown processor";
 }
 
-}  // namespace mxferry::bench
+}  // namespace mxferry::internal::bench

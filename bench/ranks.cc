@@ -16,7 +16,7 @@
 #include "mxferry/convert.h"
 #include "mxferry/load_checkpoint.h"
 
-namespace mxferry::bench {
+namespace mxferry::internal::bench {
 namespace {
 
 // Bytes of memory that this process has had at most, unlike ru_maxrss without those of the process
@@ -70,7 +70,7 @@ nlohmann::json plan(const std::string& checkpoint) {
 }
 
 }  // namespace
-}  // namespace mxferry::bench
+}  // namespace mxferry::internal::bench
 
 int main(int argc, char** argv) {
   CLI::App app("What one rank needs");
@@ -88,8 +88,8 @@ int main(int argc, char** argv) {
   plan->add_option("checkpoint", checkpoint)->required();
   CLI11_PARSE(app, argc, argv);
   try {
-    const auto result = *load ? mxferry::bench::load(checkpoint, ranks, rank, threads)
-                              : mxferry::bench::plan(checkpoint);
+    const auto result = *load ? mxferry::internal::bench::load(checkpoint, ranks, rank, threads)
+                              : mxferry::internal::bench::plan(checkpoint);
     fmt::print("{}\n", result.dump());
   } catch (const std::exception& error) {
     fmt::print(stderr, "{}\n", error.what());

@@ -5,7 +5,7 @@
 #include <memory>
 #include <string>
 
-#include "output.h"
+#include "printing.h"
 #include "ranks.h"
 
 namespace mxferry::cli {

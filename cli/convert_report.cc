@@ -7,7 +7,7 @@
 #include <string>
 
 #include "mxferry/error.h"
-#include "output.h"
+#include "printing.h"
 
 namespace mxferry::cli {
 

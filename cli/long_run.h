@@ -5,7 +5,7 @@
 #include <string>
 
 #include "mxferry/convert.h"
-#include "output.h"
+#include "printing.h"
 
 namespace mxferry::cli {
 

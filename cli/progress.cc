@@ -6,7 +6,7 @@
 #include <algorithm>
 #include <cstdio>
 
-#include "output.h"
+#include "printing.h"
 
 namespace mxferry::cli {
 

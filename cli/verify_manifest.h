@@ -1,7 +1,7 @@
 #pragma once
 
 #include "mxferry/verify_manifest.h"
-#include "output.h"
+#include "printing.h"
 
 namespace mxferry::cli {
 

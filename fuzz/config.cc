@@ -6,7 +6,7 @@
 #include "gpt_oss/config_json.h"
 #include "mxferry/error.h"
 
-namespace mxferry::fuzz {
+namespace mxferry::internal::fuzz {
 namespace {
 
 void require_sane(const GptOssConfig& sizes) {
@@ -38,4 +38,4 @@ void config(Input input) {
   }
 }
 
-}  // namespace mxferry::fuzz
+}  // namespace mxferry::internal::fuzz

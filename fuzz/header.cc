@@ -13,7 +13,7 @@
 #include "mxferry/error.h"
 #include "mxferry/safetensors.h"
 
-namespace mxferry::fuzz {
+namespace mxferry::internal::fuzz {
 namespace {
 
 // What SafetensorsHeader promises, worked out anew.
@@ -107,4 +107,4 @@ void file(Input input) {
   }
 }
 
-}  // namespace mxferry::fuzz
+}  // namespace mxferry::internal::fuzz

@@ -5,7 +5,7 @@
 #include "fuzz/input.h"
 #include "mxferry/error.h"
 
-namespace mxferry::fuzz {
+namespace mxferry::internal::fuzz {
 
 void index(Input input) {
   try {
@@ -23,4 +23,4 @@ void index(Input input) {
   }
 }
 
-}  // namespace mxferry::fuzz
+}  // namespace mxferry::internal::fuzz

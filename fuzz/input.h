@@ -11,7 +11,7 @@
 
 #include "fuzz/targets.h"
 
-namespace mxferry::fuzz {
+namespace mxferry::internal::fuzz {
 
 // Wide enough for every product of sizes that may come up.
 __extension__ typedef unsigned __int128 Wide;  // NOLINT(modernize-use-using)
@@ -69,4 +69,4 @@ class Choices {
   std::uint64_t state_ = 1;
 };
 
-}  // namespace mxferry::fuzz
+}  // namespace mxferry::internal::fuzz

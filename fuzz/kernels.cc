@@ -16,7 +16,7 @@
 #include "mxfp4/quant_table.h"
 #include "mxfp4/reference.h"
 
-namespace mxferry::fuzz {
+namespace mxferry::internal::fuzz {
 namespace {
 
 using mxfp4::Order;
@@ -168,4 +168,4 @@ void encode(Input input) {
   });
 }
 
-}  // namespace mxferry::fuzz
+}  // namespace mxferry::internal::fuzz

@@ -7,6 +7,6 @@
 extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size);
 
 extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
-  mxferry::fuzz::MXFERRY_FUZZ_TARGET({data, size});
+  mxferry::internal::fuzz::MXFERRY_FUZZ_TARGET({data, size});
   return 0;
 }

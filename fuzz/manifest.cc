@@ -6,7 +6,7 @@
 #include "fuzz/input.h"
 #include "mxferry/error.h"
 
-namespace mxferry::fuzz {
+namespace mxferry::internal::fuzz {
 
 void manifest(Input input) {
   try {
@@ -23,4 +23,4 @@ void manifest(Input input) {
   }
 }
 
-}  // namespace mxferry::fuzz
+}  // namespace mxferry::internal::fuzz

@@ -9,16 +9,16 @@
 #include <string>
 #include <string_view>
 
+#include "base/name_regex.h"
 #include "base/text.h"
 #include "checkpoint/folder.h"
 #include "cli/size.h"
 #include "fuzz/input.h"
-#include "gpt_oss/name_regex.h"
 #include "mxferry/error.h"
+#include "report/html.h"
 #include "tests/base/temp_folder.h"
-#include "verbs/html_text.h"
 
-namespace mxferry::fuzz {
+namespace mxferry::internal::fuzz {
 namespace {
 
 namespace fs = std::filesystem;
@@ -133,4 +133,4 @@ void hub_name(Input input) {
   }
 }
 
-}  // namespace mxferry::fuzz
+}  // namespace mxferry::internal::fuzz

@@ -18,7 +18,7 @@
 #include "mxferry/error.h"
 #include "tests/gpt_oss/catalogs.h"
 
-namespace mxferry::fuzz {
+namespace mxferry::internal::fuzz {
 namespace {
 
 // Sizes as models have them, and the ends of what a file may say.
@@ -212,4 +212,4 @@ void plan(Input input) {
   }
 }
 
-}  // namespace mxferry::fuzz
+}  // namespace mxferry::internal::fuzz

@@ -30,9 +30,9 @@ std::vector<std::uint8_t> content(const fs::path& path) {
 }
 
 int run(const std::vector<std::string>& arguments) {
-  const auto target = std::ranges::find(mxferry::fuzz::kTargets, arguments.at(0),
-                                        &mxferry::fuzz::NamedTarget::name);
-  if (target == mxferry::fuzz::kTargets.end()) {
+  const auto target = std::ranges::find(mxferry::internal::fuzz::kTargets, arguments.at(0),
+                                        &mxferry::internal::fuzz::NamedTarget::name);
+  if (target == mxferry::internal::fuzz::kTargets.end()) {
     std::fprintf(stderr, "there is no target %s\n", arguments[0].c_str());
     return 2;
   }

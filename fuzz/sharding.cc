@@ -12,7 +12,7 @@
 #include "fuzz/input.h"
 #include "mxferry/error.h"
 
-namespace mxferry::fuzz {
+namespace mxferry::internal::fuzz {
 namespace {
 
 SafetensorsHeader header_of(std::vector<TensorInfo> tensors,
@@ -46,7 +46,7 @@ bool hold_every_element_once(const Shape& shape, const std::vector<FolderChunk>&
 }
 
 // A file of one rank with one chunk, of up to four rows, columns and so on.
-Shard shard_of(Choices& choices, std::size_t rank, std::size_t dimensions) {
+ShardFile shard_of(Choices& choices, std::size_t rank, std::size_t dimensions) {
   Shape offsets;
   Shape sizes;
   for (std::size_t i = 0; i < dimensions; ++i) {
@@ -88,7 +88,7 @@ void chunks(Input input) {
   Choices choices(input);
   const std::size_t dimensions = choices.below(4);
   const std::size_t files = 1 + choices.below(8);
-  std::vector<Shard> shards;
+  std::vector<ShardFile> shards;
   shards.reserve(files);
   for (std::size_t i = 0; i < files; ++i) shards.push_back(shard_of(choices, i, dimensions));
   bool is_whole = true;
@@ -103,4 +103,4 @@ void chunks(Input input) {
           "what is whole holds every element once");
 }
 
-}  // namespace mxferry::fuzz
+}  // namespace mxferry::internal::fuzz

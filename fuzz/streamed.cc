@@ -12,7 +12,7 @@
 #include "mxferry/safetensors.h"
 #include "tests/base/temp_folder.h"
 
-namespace mxferry::fuzz {
+namespace mxferry::internal::fuzz {
 namespace {
 
 namespace fs = std::filesystem;
@@ -164,4 +164,4 @@ void streamed(Input input) {
   }
 }
 
-}  // namespace mxferry::fuzz
+}  // namespace mxferry::internal::fuzz

@@ -5,7 +5,7 @@
 #include <span>
 #include <string_view>
 
-namespace mxferry::fuzz {
+namespace mxferry::internal::fuzz {
 
 using Input = std::span<const std::uint8_t>;
 
@@ -47,4 +47,4 @@ inline constexpr std::array<NamedTarget, 15> kTargets = {{{"chunks", chunks},
                                                           {"streamed", streamed},
                                                           {"text", text}}};
 
-}  // namespace mxferry::fuzz
+}  // namespace mxferry::internal::fuzz

@@ -10,7 +10,7 @@
 #include "hwy/highway.h"
 #include "hwy/targets.h"
 
-namespace mxferry {
+namespace mxferry::internal {
 
 // A test that runs once for every instruction set that was compiled and that this machine has.
 // Define with TEST_P(Suite, Name) on a type of its own, and MXFERRY_EACH_TARGET(Suite).
@@ -24,8 +24,8 @@ inline std::string target_name(const testing::TestParamInfo<std::int64_t>& info)
   return hwy::TargetName(info.param);
 }
 
-}  // namespace mxferry
+}  // namespace mxferry::internal
 
 #define MXFERRY_EACH_TARGET(suite)                                                                 \
   INSTANTIATE_TEST_SUITE_P(Targets, suite, testing::ValuesIn(hwy::SupportedAndGeneratedTargets()), \
-                           ::mxferry::target_name)
+                           ::mxferry::internal::target_name)

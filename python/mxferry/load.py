@@ -103,7 +103,7 @@ def _fill(
                 detours.append((name, begin, memory))
     checkpoint.read(direct, progress)
     if detours:
-        from .staging import fill_staged
+        from .staged_fill import fill_staged
 
         for name, begin, memory in detours:
             fill_staged(checkpoint, name, begin, memory)

@@ -8,8 +8,8 @@ from typing import Any
 from . import _core
 from .checkpoint import raw, safetensors_dtype
 from .errors import Error
-from .held import Box, Column, Held, Shared, columns_of, deal, share
 from .load import local_boxes, plain_name, share_of_threads
+from .ownership import Box, Column, Held, Shared, columns_of, deal, share
 from .ranks import Ranks, interrupts_deferred
 
 # (index of the tensor, where a box begins, the memory that holds it)
@@ -139,7 +139,7 @@ class _Part:
         for column in self._columns():
             if self._ranks.rank not in column.shares():
                 continue
-            from .exchange import exchanged_rows
+            from .row_exchange import exchanged_rows
 
             parts = dict(self._boxes(self._tensors[column.tensor]))
             for begin, weights in exchanged_rows(column, parts, self._ranks):

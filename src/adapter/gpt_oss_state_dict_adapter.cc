@@ -8,11 +8,14 @@
 #include "adapter/key_mapping.h"
 #include "adapter/packed_pair.h"
 #include "adapter/rank_part.h"
+#include "base/name_regex.h"
 #include "gpt_oss/layout_table.h"
-#include "gpt_oss/name_regex.h"
 #include "mxferry/error.h"
 
 namespace mxferry {
+
+using namespace internal;
+
 namespace {
 
 // What no regular expression excludes is kept.

@@ -5,7 +5,7 @@
 
 #include "mxferry/error.h"
 
-namespace mxferry {
+namespace mxferry::internal {
 
 std::optional<std::string> mapped_name(std::string_view name, const KeyMapping& mapping) {
   for (const auto& [suffix, replacement] : mapping) {
@@ -33,6 +33,12 @@ void check_key_mapping(const std::vector<std::string>& names, const KeyMapping& 
     if (!is_new) fail_collision(origin->first, origin->second, name);
   }
 }
+
+}  // namespace mxferry::internal
+
+namespace mxferry {
+
+using namespace internal;
 
 void GPTOSSStateDictAdapter::apply_key_mapping(StateDict& state_dict, const KeyMapping& mapping) {
   const std::vector<std::string> names = state_dict.names();

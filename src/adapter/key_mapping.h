@@ -7,7 +7,7 @@
 
 #include "mxferry/gpt_oss_state_dict_adapter.h"
 
-namespace mxferry {
+namespace mxferry::internal {
 
 // The name with the first suffix that fits replaced; nullopt where none fits.
 std::optional<std::string> mapped_name(std::string_view name, const KeyMapping& mapping);
@@ -19,4 +19,4 @@ void check_key_mapping(const std::vector<std::string>& names, const KeyMapping& 
 [[noreturn]] void fail_collision(std::string_view name, std::string_view first,
                                  std::string_view second);
 
-}  // namespace mxferry
+}  // namespace mxferry::internal

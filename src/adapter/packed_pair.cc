@@ -13,7 +13,8 @@
 #include "mxfp4/decode.h"
 #include "mxfp4/reference.h"
 
-namespace mxferry {
+namespace mxferry::internal {
+
 namespace {
 
 void check_bytes(std::string_view name, const Tensor& tensor) {
@@ -176,6 +177,12 @@ std::vector<std::string> names_when_decoded(const StateDict& state_dict,
   for (const PackedPair& pair : pairs) names.push_back(pair.name);
   return names;
 }
+
+}  // namespace mxferry::internal
+
+namespace mxferry {
+
+using namespace internal;
 
 Tensor dequantize(const Tensor& blocks, const Tensor& scales, DType dtype, AxisOrder order) {
   Tensor dense = Tensor::empty(dtype, dense_shape(blocks, scales, dtype, order));

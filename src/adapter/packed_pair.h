@@ -8,7 +8,7 @@
 #include "mxferry/placement.h"
 #include "mxferry/tensor.h"
 
-namespace mxferry {
+namespace mxferry::internal {
 
 inline constexpr std::string_view kBlocksEnding = "_blocks";
 inline constexpr std::string_view kScalesEnding = "_scales";
@@ -38,4 +38,4 @@ GPTOSSStateDictAdapter::PackedTensors quantize_weights(std::string_view name, co
                                                        QuantMode mode,
                                                        const Tensor* reference_scales);
 
-}  // namespace mxferry
+}  // namespace mxferry::internal

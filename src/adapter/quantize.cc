@@ -7,7 +7,8 @@
 #include "mxferry/gpt_oss_state_dict_adapter.h"
 #include "mxfp4/encode.h"
 
-namespace mxferry {
+namespace mxferry::internal {
+
 namespace {
 
 void check_dense(std::string_view name, const Tensor& dense) {
@@ -80,6 +81,12 @@ GPTOSSStateDictAdapter::PackedTensors quantize_weights(std::string_view name, co
   if (counts.suspicious) check_finite(name, view, mode);
   return packed;
 }
+
+}  // namespace mxferry::internal
+
+namespace mxferry {
+
+using namespace internal;
 
 GPTOSSStateDictAdapter::PackedTensors GPTOSSStateDictAdapter::quantize_moe_weights(
     const Tensor& weights, QuantMode mode, const Tensor* reference_scales) {

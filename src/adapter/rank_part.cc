@@ -16,7 +16,8 @@
 #include "mxferry/mxfp4.h"
 #include "tensor/strides.h"
 
-namespace mxferry {
+namespace mxferry::internal {
+
 namespace {
 
 // What NeMo AutoModel calls the dimensions of its meshes (0.7.0, distributed/mesh.py,
@@ -63,29 +64,6 @@ Tensor read_part(const Recipe& recipe, const Shape& shape, DType dtype, const Te
 
 }  // namespace
 
-std::vector<Placement> GPTOSSStateDictAdapter::expert_placements(const DeviceMesh& device_mesh) {
-  device_mesh.check();
-  std::vector<Placement> placements;
-  for (const DeviceMesh::Dimension& dimension : device_mesh.dimensions) {
-    if (dimension.name == "ep") {
-      placements.emplace_back(Shard{0});
-    } else if (dimension.name == "ep_shard") {
-      placements.emplace_back(Shard{1});
-    } else if (std::ranges::find(kReplicating, dimension.name) != kReplicating.end()) {
-      placements.emplace_back(Replicate());
-    } else {
-      std::string known = "ep, ep_shard";
-      for (const std::string_view name : kReplicating) known.append(", ").append(name);
-      throw Error(ErrorCode::invalid_argument,
-                  {.problem = "unknown dimension of a mesh",
-                   .expected = known,
-                   .found = "'" + dimension.name + "'",
-                   .advice = "Leave out dimensions that do not cut the experts"});
-    }
-  }
-  return placements;
-}
-
 TensorPart rank_part(std::string_view name, const Shape& shape, const DeviceMesh& mesh,
                      const std::vector<Placement>& expert_placements) {
   if (!is_expert_tensor(name)) return local_part(shape, {}, {});
@@ -125,6 +103,35 @@ Tensor decode_part(const Tensor& blocks, const Tensor& scales, DType dtype,
                       .rows = packed[1],
                       .columns = shape[1]};
   return read_part(recipe, shape, dtype, part, TensorSource({blocks.data(), scales.data()}));
+}
+
+}  // namespace mxferry::internal
+
+namespace mxferry {
+
+using namespace internal;
+
+std::vector<Placement> GPTOSSStateDictAdapter::expert_placements(const DeviceMesh& device_mesh) {
+  device_mesh.check();
+  std::vector<Placement> placements;
+  for (const DeviceMesh::Dimension& dimension : device_mesh.dimensions) {
+    if (dimension.name == "ep") {
+      placements.emplace_back(Shard{0});
+    } else if (dimension.name == "ep_shard") {
+      placements.emplace_back(Shard{1});
+    } else if (std::ranges::find(kReplicating, dimension.name) != kReplicating.end()) {
+      placements.emplace_back(Replicate());
+    } else {
+      std::string known = "ep, ep_shard";
+      for (const std::string_view name : kReplicating) known.append(", ").append(name);
+      throw Error(ErrorCode::invalid_argument,
+                  {.problem = "unknown dimension of a mesh",
+                   .expected = known,
+                   .found = "'" + dimension.name + "'",
+                   .advice = "Leave out dimensions that do not cut the experts"});
+    }
+  }
+  return placements;
 }
 
 }  // namespace mxferry

@@ -7,7 +7,7 @@
 #include "mxferry/placement.h"
 #include "mxferry/tensor.h"
 
-namespace mxferry {
+namespace mxferry::internal {
 
 // What a rank holds of a tensor by its native name or that of Hugging Face's layout, dense: of the
 // experts' as expert_placements(mesh) of GPTOSSStateDictAdapter says, of any other all. Throws
@@ -22,4 +22,4 @@ Tensor copy_part(const Tensor& whole, const TensorPart& part);
 // memory. Of `in` the blocks that cover it are decoded, and trimmed.
 Tensor decode_part(const Tensor& blocks, const Tensor& scales, DType dtype, const TensorPart& part);
 
-}  // namespace mxferry
+}  // namespace mxferry::internal

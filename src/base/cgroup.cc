@@ -9,7 +9,7 @@
 #include <string_view>
 #include <vector>
 
-namespace mxferry {
+namespace mxferry::internal {
 namespace {
 
 namespace fs = std::filesystem;
@@ -168,4 +168,4 @@ CgroupLimits cgroup_limits(const fs::path& root) {
   return limits;
 }
 
-}  // namespace mxferry
+}  // namespace mxferry::internal

@@ -4,7 +4,7 @@
 #include <filesystem>
 #include <optional>
 
-namespace mxferry {
+namespace mxferry::internal {
 
 // What the control groups of this process grant, version 1 or 2: of its own group and those around
 // it, the smallest. nullopt where none of them sets a limit.
@@ -19,4 +19,4 @@ struct CgroupLimits {
 // proc_pid_cgroup(5), proc_pid_mountinfo(5).
 CgroupLimits cgroup_limits(const std::filesystem::path& root = "/");
 
-}  // namespace mxferry
+}  // namespace mxferry::internal

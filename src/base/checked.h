@@ -3,7 +3,7 @@
 #include <cstdint>
 #include <optional>
 
-namespace mxferry {
+namespace mxferry::internal {
 
 // Arithmetic on sizes that come from files: nullopt where the result does not fit.
 constexpr std::optional<std::uint64_t> checked_add(std::uint64_t a, std::uint64_t b) noexcept {
@@ -18,4 +18,4 @@ constexpr std::optional<std::uint64_t> checked_multiply(std::uint64_t a, std::ui
   return product;
 }
 
-}  // namespace mxferry
+}  // namespace mxferry::internal

@@ -4,6 +4,7 @@
 #include <cstddef>
 
 namespace mxferry {
+
 namespace {
 
 struct Row {

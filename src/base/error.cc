@@ -4,6 +4,7 @@
 #include <utility>
 
 namespace mxferry {
+
 namespace {
 
 std::string message(const ErrorDetails& details) {

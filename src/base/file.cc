@@ -18,7 +18,7 @@
 
 #include "mxferry/error.h"
 
-namespace mxferry {
+namespace mxferry::internal {
 namespace {
 
 [[noreturn]] void fail(const std::filesystem::path& path, const char* operation, int error) {
@@ -400,4 +400,4 @@ void write_text_file(const std::filesystem::path& path, std::string_view text, b
   if (sync) sync_folder(path.parent_path());
 }
 
-}  // namespace mxferry
+}  // namespace mxferry::internal

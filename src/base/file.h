@@ -9,7 +9,7 @@
 #include <string_view>
 #include <vector>
 
-namespace mxferry {
+namespace mxferry::internal {
 
 // A regular file by its descriptor, which it owns. Move-only. Thread-safe but for open and close:
 // transfers are positional. Every failure is Error(io_error) with the path, the operation and the
@@ -140,4 +140,4 @@ std::string read_text_file(const std::filesystem::path& path, std::uint64_t limi
 // Writes a small file through AtomicFile. `sync`: returns when it and its name are on the disk.
 void write_text_file(const std::filesystem::path& path, std::string_view text, bool sync);
 
-}  // namespace mxferry
+}  // namespace mxferry::internal

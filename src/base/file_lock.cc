@@ -2,7 +2,7 @@
 
 #include <utility>
 
-namespace mxferry {
+namespace mxferry::internal {
 
 FileLock::FileLock(File file) noexcept : file_(std::move(file)) {}
 
@@ -30,4 +30,4 @@ bool is_locked(const std::filesystem::path& path) {
   return false;
 }
 
-}  // namespace mxferry
+}  // namespace mxferry::internal

@@ -5,7 +5,7 @@
 
 #include "base/file.h"
 
-namespace mxferry {
+namespace mxferry::internal {
 
 // An exclusive lock on a file, held for this object's lifetime or until its process ends. It keeps
 // out other processes and other holders in this process. A process forked meanwhile does not
@@ -32,4 +32,4 @@ class FileLock {
 // Whether somebody holds the lock on a file. False where there is no such file.
 bool is_locked(const std::filesystem::path& path);
 
-}  // namespace mxferry
+}  // namespace mxferry::internal

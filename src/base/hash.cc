@@ -3,7 +3,7 @@
 #include <algorithm>
 #include <array>
 
-namespace mxferry {
+namespace mxferry::internal {
 namespace {
 
 constexpr std::string_view kDigits = "0123456789abcdef";
@@ -61,4 +61,4 @@ bool is_hexadecimal(std::string_view text, std::size_t digits) noexcept {
          });
 }
 
-}  // namespace mxferry
+}  // namespace mxferry::internal

@@ -9,7 +9,7 @@
 #include <nettle/sha1.h>
 #include <nettle/sha2.h>
 
-namespace mxferry {
+namespace mxferry::internal {
 
 // SHA-256 of bytes that come piece by piece.
 class Sha256 {
@@ -45,4 +45,4 @@ bool is_hexadecimal(std::string_view text, std::size_t digits) noexcept;
 inline constexpr std::size_t kSha256Digits = 64;
 inline constexpr std::size_t kGitBlobDigits = 40;
 
-}  // namespace mxferry
+}  // namespace mxferry::internal

@@ -7,7 +7,7 @@
 
 #include "mxferry/error.h"
 
-namespace mxferry {
+namespace mxferry::internal {
 
 std::shared_ptr<std::byte> allocate_bytes(std::size_t size) {
   constexpr std::size_t kCacheLine = 64;
@@ -24,4 +24,4 @@ std::shared_ptr<std::byte> allocate_bytes(std::size_t size) {
   return {static_cast<std::byte*>(memory), [](std::byte* p) { std::free(p); }};
 }
 
-}  // namespace mxferry
+}  // namespace mxferry::internal

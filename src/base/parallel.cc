@@ -16,7 +16,7 @@
 #include "base/cgroup.h"
 #include "mxferry/error.h"
 
-namespace mxferry {
+namespace mxferry::internal {
 
 int available_threads(int processes) {
   const auto online = static_cast<int>(::sysconf(_SC_NPROCESSORS_ONLN));
@@ -78,4 +78,4 @@ void parallel_for(int threads, std::int64_t count, const std::function<void(std:
   });
 }
 
-}  // namespace mxferry
+}  // namespace mxferry::internal

@@ -5,7 +5,7 @@
 #include <optional>
 #include <stop_token>
 
-namespace mxferry {
+namespace mxferry::internal {
 
 // The threads that this process may use at once, at least 1: its CPU affinity, or the quota of its
 // control groups at the first call where that is less. Where `processes` such as this share the
@@ -26,4 +26,4 @@ void run_workers(int threads, std::stop_token outer,
 // run_workers().
 void parallel_for(int threads, std::int64_t count, const std::function<void(std::int64_t i)>& body);
 
-}  // namespace mxferry
+}  // namespace mxferry::internal

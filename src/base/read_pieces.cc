@@ -5,7 +5,7 @@
 
 #include "mxferry/error.h"
 
-namespace mxferry {
+namespace mxferry::internal {
 
 void read_pieces(const File& file, std::uint64_t begin, std::uint64_t end,
                  const std::stop_token& stop,
@@ -23,4 +23,4 @@ void read_pieces(const File& file, std::uint64_t begin, std::uint64_t end,
   }
 }
 
-}  // namespace mxferry
+}  // namespace mxferry::internal

@@ -7,7 +7,7 @@
 
 #include "base/file.h"
 
-namespace mxferry {
+namespace mxferry::internal {
 
 // Bytes of memory that read_pieces() takes.
 inline constexpr std::size_t kPieceBytes = std::size_t{256} << 10;
@@ -18,4 +18,4 @@ void read_pieces(const File& file, std::uint64_t begin, std::uint64_t end,
                  const std::stop_token& stop,
                  const std::function<void(std::span<const std::byte>)>& take);
 
-}  // namespace mxferry
+}  // namespace mxferry::internal

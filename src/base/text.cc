@@ -8,6 +8,9 @@
 #include "mxferry/error.h"
 
 namespace mxferry {
+
+using namespace internal;
+
 namespace {
 
 // The length of the well-formed UTF-8 sequence at the start of text, 0 where there is none.
@@ -80,7 +83,7 @@ std::string printable(std::string_view text) {
   return out;
 }
 
-bool is_utf8(std::string_view text) noexcept {
+bool internal::is_utf8(std::string_view text) noexcept {
   while (true) {
     text.remove_prefix(ascii_length(text));
     if (text.empty()) return true;
@@ -90,7 +93,7 @@ bool is_utf8(std::string_view text) noexcept {
   }
 }
 
-std::string grouped(std::uint64_t number) {
+std::string internal::grouped(std::uint64_t number) {
   std::string digits = std::to_string(number);
   for (std::size_t i = digits.size(); i > 3; i -= 3) digits.insert(i - 3, ",");
   return digits;

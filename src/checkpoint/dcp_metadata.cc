@@ -12,7 +12,7 @@
 #include "checkpoint/safetensors_header.h"
 #include "mxferry/error.h"
 
-namespace mxferry {
+namespace mxferry::internal {
 namespace {
 
 constexpr auto kMostElements = static_cast<std::uint64_t>(std::numeric_limits<std::int64_t>::max());
@@ -194,4 +194,4 @@ std::map<std::string, std::string> chunk_metadata(const ChunkOffsets& offsets) {
           {"format", "pt"}};
 }
 
-}  // namespace mxferry
+}  // namespace mxferry::internal

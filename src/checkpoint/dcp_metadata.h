@@ -8,7 +8,7 @@
 #include "mxferry/safetensors.h"
 #include "mxferry/tensor.h"
 
-namespace mxferry {
+namespace mxferry::internal {
 
 // What PyTorch's distributed checkpoints (DCP) say in `__metadata__` of each safetensors file: a
 // tensor of the file is a chunk of a whole one. Source: torch 2.13, distributed/checkpoint:
@@ -29,4 +29,4 @@ std::optional<ChunkOffsets> read_chunk_offsets(const SafetensorsHeader& header,
 // The metadata of a file that holds these chunks. Names are UTF-8.
 std::map<std::string, std::string> chunk_metadata(const ChunkOffsets& offsets);
 
-}  // namespace mxferry
+}  // namespace mxferry::internal

@@ -2,7 +2,7 @@
 
 #include <algorithm>
 
-namespace mxferry {
+namespace mxferry::internal {
 
 bool stays_below(std::string_view name) noexcept {
   if (name.find('\0') != std::string_view::npos) return false;
@@ -16,4 +16,4 @@ bool stays_below(std::string_view name) noexcept {
   }
 }
 
-}  // namespace mxferry
+}  // namespace mxferry::internal

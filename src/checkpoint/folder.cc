@@ -19,7 +19,7 @@
 #include "checkpoint/shard_index.h"
 #include "mxferry/error.h"
 
-namespace mxferry {
+namespace mxferry::internal {
 namespace {
 
 namespace fs = std::filesystem;
@@ -60,7 +60,7 @@ class FolderReader {
   void refuse_listed_chunks();
   void take_all_tensors();
   void take_chunks();
-  void report_collision(const Shard& shard, const Shard& other,
+  void report_collision(const ShardFile& shard, const ShardFile& other,
                         const std::vector<std::string_view>& names);
   void note_missing_entries(const ShardIndex& index);
   void check_total_size(const ShardIndex& index);
@@ -155,7 +155,7 @@ void FolderReader::read_all() {
   std::vector<std::string> names;
   std::ranges::copy_if(names_, std::back_inserter(names), is_shard_name);
   for (const std::string& name : names) read_shard(name);
-  folder_.is_distributed = std::ranges::any_of(folder_.shards, [](const Shard& shard) {
+  folder_.is_distributed = std::ranges::any_of(folder_.shards, [](const ShardFile& shard) {
     return shard.header.metadata.contains(kShardingInfoKey);
   });
   if (folder_.is_distributed) {
@@ -193,7 +193,7 @@ fs::path FolderReader::follow(const std::string& name) const {
 
 void FolderReader::read_shard(const std::string& name) {
   try {
-    Shard shard{.name = name, .path = follow(name), .header = {}};
+    ShardFile shard{.name = name, .path = follow(name), .header = {}};
     const File file = File::open_for_reading(shard.path);
     shard.header = read_header_of_any_length(file);
     refuse_short_file(shard.header, file);
@@ -207,7 +207,7 @@ void FolderReader::read_shard(const std::string& name) {
 
 void FolderReader::take_listed_tensors(const ShardIndex& index) {
   for (std::size_t i = 0; i < folder_.shards.size(); ++i) {
-    const Shard& shard = folder_.shards[i];
+    const ShardFile& shard = folder_.shards[i];
     std::vector<std::string_view> unlisted;
     for (const TensorInfo& info : shard.header.tensors) {
       const auto entry = index.weight_map.find(info.name);
@@ -231,7 +231,7 @@ void FolderReader::take_listed_tensors(const ShardIndex& index) {
 // An index lists whole tensors. torch writes its chunk information into files of those too.
 void FolderReader::refuse_listed_chunks() {
   for (std::size_t i = 0; i < folder_.shards.size(); ++i) {
-    const Shard& shard = folder_.shards[i];
+    const ShardFile& shard = folder_.shards[i];
     try {
       const std::optional<ChunkOffsets> offsets = read_chunk_offsets(shard.header, {});
       if (!offsets) continue;
@@ -261,7 +261,7 @@ void FolderReader::take_chunks() {
 void FolderReader::take_all_tensors() {
   std::map<std::string_view, std::size_t> shard_of;
   for (std::size_t i = 0; i < folder_.shards.size(); ++i) {
-    const Shard& shard = folder_.shards[i];
+    const ShardFile& shard = folder_.shards[i];
     std::vector<std::string_view> colliding;
     std::size_t other = 0;
     for (const TensorInfo& info : shard.header.tensors) {
@@ -278,7 +278,7 @@ void FolderReader::take_all_tensors() {
   sort_by_name(folder_.tensors);
 }
 
-void FolderReader::report_collision(const Shard& shard, const Shard& other,
+void FolderReader::report_collision(const ShardFile& shard, const ShardFile& other,
                                     const std::vector<std::string_view>& names) {
   report(Severity::fatal,
          Error(ErrorCode::name_collision,
@@ -295,7 +295,8 @@ void FolderReader::note_missing_entries(const ShardIndex& index) {
     if (found != folder_.tensors.end() && found->info.name == tensor) {
       ++found;
     } else if (!unreadable_.contains(file)) {
-      const bool file_exists = std::ranges::binary_search(folder_.shards, file, {}, &Shard::name);
+      const bool file_exists =
+          std::ranges::binary_search(folder_.shards, file, {}, &ShardFile::name);
       folder_.missing.push_back({.tensor = tensor, .file = file, .file_exists = file_exists});
     }
   }
@@ -399,4 +400,4 @@ Folder open_folder(const fs::path& path) {
   return FolderReader(path).read();
 }
 
-}  // namespace mxferry
+}  // namespace mxferry::internal

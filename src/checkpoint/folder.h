@@ -11,7 +11,7 @@
 #include "mxferry/inspect.h"
 #include "mxferry/safetensors.h"
 
-namespace mxferry {
+namespace mxferry::internal {
 
 // The folder in a destination that holds mxferry's state while a checkpoint is made there; the file
 // in it that is there while the new checkpoint is put in place; what is so called there is removed
@@ -23,7 +23,7 @@ inline constexpr std::string_view kTrashPrefix = "trash-";
 inline constexpr std::string_view kOlderJournalPrefix = ".mxferry-journal";
 
 // One safetensors file of a checkpoint folder, its header validated.
-struct Shard {
+struct ShardFile {
   std::string name;            // as the index spells it, relative to the folder
   std::filesystem::path path;  // to open; links resolved
   SafetensorsHeader header;
@@ -58,7 +58,7 @@ struct MissingEntry {
 // What lies in a checkpoint folder, before anybody asks what the tensors mean.
 struct Folder {
   std::filesystem::path path;
-  std::vector<Shard> shards;          // those that could be read, by name
+  std::vector<ShardFile> shards;      // those that could be read, by name
   std::vector<FolderTensor> tensors;  // sorted by name; no name twice
   // What the index lists and no shard holds; without the entries of a shard that could not be read,
   // which is a fatal problem. Whether each is fatal is for the layout to say.
@@ -82,4 +82,4 @@ std::filesystem::path resolve_source(const std::string& source);
 // or within the same Hugging Face cache entry (models--ORG--NAME).
 bool link_stays_inside(const std::filesystem::path& folder, const std::filesystem::path& target);
 
-}  // namespace mxferry
+}  // namespace mxferry::internal

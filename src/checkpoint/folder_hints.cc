@@ -9,7 +9,7 @@
 #include "checkpoint/hub_cache.h"
 #include "mxferry/error.h"
 
-namespace mxferry {
+namespace mxferry::internal {
 namespace {
 
 namespace fs = std::filesystem;
@@ -109,4 +109,4 @@ std::vector<fs::path> unfinished_downloads(const fs::path& folder) {
   return files;
 }
 
-}  // namespace mxferry
+}  // namespace mxferry::internal

@@ -7,7 +7,7 @@
 
 #include "mxferry/error.h"
 
-namespace mxferry {
+namespace mxferry::internal {
 
 // Whether a file of this name holds tensors: NAME.safetensors, not hidden.
 bool is_safetensors_name(std::string_view name);
@@ -27,4 +27,4 @@ Error explain_no_model(const std::filesystem::path& folder, const std::vector<st
 // folder. Sorted.
 std::vector<std::filesystem::path> unfinished_downloads(const std::filesystem::path& folder);
 
-}  // namespace mxferry
+}  // namespace mxferry::internal

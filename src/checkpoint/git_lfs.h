@@ -2,7 +2,7 @@
 
 #include <string_view>
 
-namespace mxferry {
+namespace mxferry::internal {
 
 // How every pointer file begins that Git LFS leaves where a large file was not fetched. Source: Git
 // LFS specification, version 1.
@@ -12,4 +12,4 @@ constexpr bool is_git_lfs_pointer(std::string_view start_of_file) noexcept {
   return start_of_file.starts_with(kGitLfsStart);
 }
 
-}  // namespace mxferry
+}  // namespace mxferry::internal

@@ -12,7 +12,7 @@
 #include "checkpoint/folder.h"
 #include "mxferry/error.h"
 
-namespace mxferry {
+namespace mxferry::internal {
 namespace {
 
 namespace fs = std::filesystem;
@@ -172,4 +172,4 @@ bool link_stays_inside(const fs::path& folder, const fs::path& target) {
   return entry && is_within(target, *entry);
 }
 
-}  // namespace mxferry
+}  // namespace mxferry::internal

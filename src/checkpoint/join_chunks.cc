@@ -13,7 +13,7 @@
 #include "checkpoint/safetensors_header.h"
 #include "checkpoint/tensor_box.h"
 
-namespace mxferry {
+namespace mxferry::internal {
 namespace {
 
 // The number in "shard-00003-model-00001-of-00001.safetensors".
@@ -29,9 +29,9 @@ std::optional<unsigned> rank_number(std::string_view name) {
 
 // What to look for where a part is in no file. A gap in the numbers alone proves nothing: a rank
 // that holds nothing writes no file.
-std::string missing_file_advice(const std::vector<Shard>& shards) {
+std::string missing_file_advice(const std::vector<ShardFile>& shards) {
   std::set<unsigned> ranks;
-  for (const Shard& shard : shards) {
+  for (const ShardFile& shard : shards) {
     if (const std::optional<unsigned> rank = rank_number(shard.name)) ranks.insert(*rank);
   }
   std::string advice = "A file of a rank may be missing";
@@ -62,7 +62,7 @@ bool is_empty(const FolderChunk& chunk) noexcept {
 
 class Joiner {
  public:
-  Joiner(const std::vector<Shard>& shards, bool lacks_files,
+  Joiner(const std::vector<ShardFile>& shards, bool lacks_files,
          const std::function<void(const Error&, std::string_view file)>& report)
       : shards_(shards), lacks_files_(lacks_files), report_(report) {}
 
@@ -91,7 +91,7 @@ class Joiner {
   void refuse(const Error& error);
   void report_rest() const;
 
-  const std::vector<Shard>& shards_;
+  const std::vector<ShardFile>& shards_;
   bool lacks_files_;
   const std::function<void(const Error&, std::string_view file)>& report_;
   std::map<std::string_view, std::vector<Chunk>> chunks_;
@@ -101,7 +101,7 @@ class Joiner {
 };
 
 void Joiner::add_file(std::size_t shard) {
-  const Shard& file = shards_[shard];
+  const ShardFile& file = shards_[shard];
   try {
     const std::optional<ChunkOffsets> offsets = read_chunk_offsets(file.header, {});
     if (!offsets) {
@@ -192,7 +192,7 @@ void Joiner::check_coverage(const FolderTensor& tensor) const {
                 {.problem = "two files hold the same part of the tensor",
                  .tensor = tensor.info.name,
                  .expected = "each element once",
-                 .found = to_string(intersection(boxes[a], boxes[b])) + " in " + file(chunks[a]) +
+                 .found = text_of(intersection(boxes[a], boxes[b])) + " in " + file(chunks[a]) +
                           " and in " + file(chunks[b]),
                  .advice = "Files of an earlier save with more ranks may lie beside the new ones; "
                            "remove them"});
@@ -202,7 +202,7 @@ void Joiner::check_coverage(const FolderTensor& tensor) const {
   throw Error(ErrorCode::missing_chunk, {.problem = "a part of the tensor is in no file",
                                          .tensor = tensor.info.name,
                                          .expected = "all of " + to_string(tensor.info.shape),
-                                         .found = "nothing of " + to_string(*hole),
+                                         .found = "nothing of " + text_of(*hole),
                                          .advice = missing_file_advice(shards_)});
 }
 
@@ -226,9 +226,9 @@ void Joiner::report_rest() const {
 }  // namespace
 
 std::vector<FolderTensor> join_chunks(
-    const std::vector<Shard>& shards, bool lacks_files,
+    const std::vector<ShardFile>& shards, bool lacks_files,
     const std::function<void(const Error&, std::string_view file)>& report) {
   return Joiner(shards, lacks_files, report).run();
 }
 
-}  // namespace mxferry
+}  // namespace mxferry::internal

@@ -8,7 +8,7 @@
 #include "checkpoint/folder.h"
 #include "mxferry/error.h"
 
-namespace mxferry {
+namespace mxferry::internal {
 
 // Chunks of one tensor that are read, far above the number of ranks that write one.
 inline constexpr std::size_t kMostChunks = 16'384;
@@ -20,7 +20,7 @@ inline constexpr std::size_t kMostChunks = 16'384;
 // Tensors with holes and overlaps are among the result all the same, for people to see.
 // `lacks_files`: not all files could be read, so that holes need no other reason.
 std::vector<FolderTensor> join_chunks(
-    const std::vector<Shard>& shards, bool lacks_files,
+    const std::vector<ShardFile>& shards, bool lacks_files,
     const std::function<void(const Error&, std::string_view file)>& report);
 
-}  // namespace mxferry
+}  // namespace mxferry::internal

@@ -7,7 +7,7 @@
 #include <string_view>
 #include <utility>
 
-namespace mxferry {
+namespace mxferry::internal {
 namespace {
 
 [[noreturn]] void not_json(const JsonSource& source, std::string found) {
@@ -150,4 +150,4 @@ void stream_json(std::string text, JsonEvents& events, const JsonSource& source)
                             text.begin() + static_cast<std::ptrdiff_t>(body.end), &bridge);
 }
 
-}  // namespace mxferry
+}  // namespace mxferry::internal

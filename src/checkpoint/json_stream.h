@@ -7,7 +7,7 @@
 
 #include "mxferry/error.h"
 
-namespace mxferry {
+namespace mxferry::internal {
 
 enum class JsonType { null, boolean, string, unsigned_integer, other_number, object, array };
 
@@ -49,4 +49,4 @@ inline constexpr std::size_t kLongestJsonToken = std::size_t{4} << 20;
 // Error(source.too_large).
 void stream_json(std::string text, JsonEvents& events, const JsonSource& source);
 
-}  // namespace mxferry
+}  // namespace mxferry::internal

@@ -11,7 +11,7 @@
 #include "checkpoint/hub_cache.h"
 #include "mxferry/error.h"
 
-namespace mxferry {
+namespace mxferry::internal {
 namespace {
 
 namespace fs = std::filesystem;
@@ -113,4 +113,4 @@ KnownDigests find_known_digests(const fs::path& folder) {
                          "sha256sum * > SHA256SUMS"});
 }
 
-}  // namespace mxferry
+}  // namespace mxferry::internal

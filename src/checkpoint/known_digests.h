@@ -5,7 +5,7 @@
 
 #include "checkpoint/manifest.h"
 
-namespace mxferry {
+namespace mxferry::internal {
 
 // What the files of a folder should be, as far as the folder tells.
 struct KnownDigests {
@@ -23,4 +23,4 @@ struct KnownDigests {
 // Throws Error: not_a_checkpoint where there is none, invalid_manifest, io_error.
 KnownDigests find_known_digests(const std::filesystem::path& folder);
 
-}  // namespace mxferry
+}  // namespace mxferry::internal

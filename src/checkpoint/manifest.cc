@@ -8,7 +8,7 @@
 #include "checkpoint/file_name.h"
 #include "mxferry/error.h"
 
-namespace mxferry {
+namespace mxferry::internal {
 namespace {
 
 std::string escaped(std::string_view name) {
@@ -112,4 +112,4 @@ Manifest parse_manifest(std::string_view text, const std::filesystem::path& file
   return manifest;
 }
 
-}  // namespace mxferry
+}  // namespace mxferry::internal

@@ -6,7 +6,7 @@
 #include <string>
 #include <string_view>
 
-namespace mxferry {
+namespace mxferry::internal {
 
 // The SHA-256 of a folder's files in hexadecimal, by name; a name may lead into folders below.
 using Manifest = std::map<std::string, std::string>;
@@ -27,4 +27,4 @@ std::string serialize_manifest(const Manifest& manifest);
 // folder and for a name with two digests. `file` is for the error.
 Manifest parse_manifest(std::string_view text, const std::filesystem::path& file);
 
-}  // namespace mxferry
+}  // namespace mxferry::internal

@@ -14,6 +14,9 @@
 #include "mxferry/safetensors.h"
 
 namespace mxferry {
+
+using namespace internal;
+
 namespace {
 
 constexpr std::size_t kLengthBytes = 8;  // before the header
@@ -80,7 +83,7 @@ std::span<std::byte> bytes_of(Tensor& tensor) {
 
 }  // namespace
 
-void check_file_size(const SafetensorsHeader& header, const File& file) {
+void internal::check_file_size(const SafetensorsHeader& header, const File& file) {
   const std::uint64_t size = file.size();
   if (size == file_size(header)) return;
   const bool is_short = size < file_size(header);
@@ -94,7 +97,7 @@ void check_file_size(const SafetensorsHeader& header, const File& file) {
                                   : "Copy or download it again"});
 }
 
-SafetensorsHeader read_header_of_any_length(const File& file) {
+SafetensorsHeader internal::read_header_of_any_length(const File& file) {
   const std::uint64_t size = file.size();
   refuse_lfs_pointer(file, size);
   std::string text(read_header_length(file, size), '\0');

@@ -15,7 +15,7 @@
 #include "checkpoint/json_stream.h"
 #include "mxferry/error.h"
 
-namespace mxferry {
+namespace mxferry::internal {
 namespace {
 
 constexpr std::string_view kMetadataName = "__metadata__";
@@ -329,4 +329,4 @@ SafetensorsHeader parse_safetensors_header(std::string text, const std::filesyst
   return header;
 }
 
-}  // namespace mxferry
+}  // namespace mxferry::internal

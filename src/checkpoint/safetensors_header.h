@@ -9,7 +9,7 @@
 #include "base/file.h"
 #include "mxferry/safetensors.h"
 
-namespace mxferry {
+namespace mxferry::internal {
 
 // The format's limit on the bytes of a header. Source: safetensors 0.8, MAX_HEADER_SIZE.
 inline constexpr std::uint64_t kLargestHeader = 100'000'000;
@@ -55,4 +55,4 @@ NewHeader make_safetensors_header(std::vector<TensorInfo> tensors,
 // file and tensor name.
 std::uint64_t byte_count(const TensorInfo& tensor, const std::filesystem::path& file);
 
-}  // namespace mxferry
+}  // namespace mxferry::internal

@@ -11,7 +11,7 @@
 #include "checkpoint/safetensors_header.h"
 #include "mxferry/error.h"
 
-namespace mxferry {
+namespace mxferry::internal {
 namespace {
 
 // Whether a name that the index gives can only mean a file below the folder, and can be shown.
@@ -169,4 +169,4 @@ std::string serialize_shard_index(const ShardIndex& index) {
   return json.dump(kIndent, ' ', kEscapeNonAscii) + "\n";
 }
 
-}  // namespace mxferry
+}  // namespace mxferry::internal

@@ -7,7 +7,7 @@
 #include <optional>
 #include <string>
 
-namespace mxferry {
+namespace mxferry::internal {
 
 // The index of a folder, under the name that transformers gives it.
 inline constexpr const char* kIndexName = "model.safetensors.index.json";
@@ -31,4 +31,4 @@ ShardIndex parse_shard_index(std::string text, const std::filesystem::path& file
 // Error(invalid_argument) for a name that is not UTF-8.
 std::string serialize_shard_index(const ShardIndex& index);
 
-}  // namespace mxferry
+}  // namespace mxferry::internal

@@ -6,7 +6,7 @@
 #include <set>
 #include <vector>
 
-namespace mxferry {
+namespace mxferry::internal {
 namespace {
 
 bool overlap(const TensorBox& a, const TensorBox& b) noexcept {
@@ -60,7 +60,7 @@ std::vector<std::int64_t> borders(const TensorBox& within, const Boxes& boxes, s
 
 }  // namespace
 
-std::string to_string(const TensorBox& box) {
+std::string text_of(const TensorBox& box) {
   std::string text = "[";
   for (std::size_t i = 0; i < box.begin.size(); ++i) {
     text += (i > 0 ? ", " : "") + std::to_string(box.begin[i]) + ":" + std::to_string(box.end[i]);
@@ -121,4 +121,4 @@ std::optional<TensorBox> find_hole(const Shape& shape, std::span<const TensorBox
   return hole;
 }
 
-}  // namespace mxferry
+}  // namespace mxferry::internal

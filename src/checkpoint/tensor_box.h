@@ -8,7 +8,7 @@
 
 #include "mxferry/tensor.h"
 
-namespace mxferry {
+namespace mxferry::internal {
 
 // A part of a tensor: elements [begin, end) by dimension.
 struct TensorBox {
@@ -17,7 +17,7 @@ struct TensorBox {
 };
 
 // "[0:4, 720:1440]".
-std::string to_string(const TensorBox& box);
+std::string text_of(const TensorBox& box);
 
 // What two boxes that overlap have in common.
 TensorBox intersection(const TensorBox& a, const TensorBox& b);
@@ -30,4 +30,4 @@ std::optional<std::pair<std::size_t, std::size_t>> find_overlap(std::span<const 
 // overlap and lie within the shape, which has elements, fewer than 2^63.
 std::optional<TensorBox> find_hole(const Shape& shape, std::span<const TensorBox> boxes);
 
-}  // namespace mxferry
+}  // namespace mxferry::internal

@@ -8,7 +8,7 @@
 #include "checkpoint/folder_hints.h"
 #include "checkpoint/shard_index.h"
 
-namespace mxferry {
+namespace mxferry::internal {
 namespace {
 
 namespace fs = std::filesystem;
@@ -59,4 +59,4 @@ fs::path find_side_folder(const fs::path& weights) {
                                                                                    : weights;
 }
 
-}  // namespace mxferry
+}  // namespace mxferry::internal

@@ -5,7 +5,7 @@
 
 #include "mxferry/inspect.h"
 
-namespace mxferry {
+namespace mxferry::internal {
 
 // The folder with the weights of what may be a checkpoint of NeMo AutoModel: `given` itself where
 // safetensors files lie in it, else the first of model/, model/consolidated/ and consolidated/ in
@@ -18,4 +18,4 @@ std::filesystem::path find_weights(const std::filesystem::path& given,
 // the files of the ranks (.hf_metadata/), else the same folder.
 std::filesystem::path find_side_folder(const std::filesystem::path& weights);
 
-}  // namespace mxferry
+}  // namespace mxferry::internal

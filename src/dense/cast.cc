@@ -12,7 +12,7 @@
 #include "hwy/highway.h"
 
 HWY_BEFORE_NAMESPACE();
-namespace mxferry::dense::HWY_NAMESPACE {
+namespace mxferry::internal::dense::HWY_NAMESPACE {
 
 namespace hn = hwy::HWY_NAMESPACE;
 
@@ -79,7 +79,7 @@ HWY_INLINE V widen(F32, V bits) {
 }
 
 HWY_INLINE V widen(F16, V bits) {
-  return mxferry::HWY_NAMESPACE::widen_half(D(), bits);
+  return mxferry::internal::HWY_NAMESPACE::widen_half(D(), bits);
 }
 
 HWY_INLINE V narrow(F32, V bits, LaneLosses&) {
@@ -218,11 +218,11 @@ Losses cast_here(const std::byte* in, DType from, std::byte* out, DType to, std:
   return cast_from<F32>(in, out, to, count);
 }
 
-}  // namespace mxferry::dense::HWY_NAMESPACE
+}  // namespace mxferry::internal::dense::HWY_NAMESPACE
 HWY_AFTER_NAMESPACE();
 
 #if HWY_ONCE
-namespace mxferry::dense {
+namespace mxferry::internal::dense {
 
 HWY_EXPORT(cast_here);
 
@@ -235,5 +235,5 @@ Losses cast(const std::byte* in, DType from, std::byte* out, DType to, std::size
   return HWY_DYNAMIC_DISPATCH(cast_here)(in, from, out, to, count);
 }
 
-}  // namespace mxferry::dense
+}  // namespace mxferry::internal::dense
 #endif  // HWY_ONCE

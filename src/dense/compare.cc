@@ -14,7 +14,7 @@
 #include "hwy/highway.h"
 
 HWY_BEFORE_NAMESPACE();
-namespace mxferry::dense::HWY_NAMESPACE {
+namespace mxferry::internal::dense::HWY_NAMESPACE {
 
 namespace hn = hwy::HWY_NAMESPACE;
 
@@ -351,11 +351,11 @@ Difference compare_here(const Pair& pair, Blocks blocks, const float* limits) {
                                    : compare_as<float>(pair, blocks, limits);
 }
 
-}  // namespace mxferry::dense::HWY_NAMESPACE
+}  // namespace mxferry::internal::dense::HWY_NAMESPACE
 HWY_AFTER_NAMESPACE();
 
 #if HWY_ONCE
-namespace mxferry::dense {
+namespace mxferry::internal::dense {
 
 HWY_EXPORT(compare_here);
 HWY_EXPORT(signal_here);
@@ -420,5 +420,5 @@ std::size_t find_error(const Pair& pair, double error) noexcept {
   return i;
 }
 
-}  // namespace mxferry::dense
+}  // namespace mxferry::internal::dense
 #endif  // HWY_ONCE

@@ -7,7 +7,7 @@
 #include "mxferry/difference.h"
 #include "mxferry/dtype.h"
 
-namespace mxferry::dense {
+namespace mxferry::internal::dense {
 
 inline constexpr std::size_t kRun = 32;  // weights of an MXFP4 block
 
@@ -42,4 +42,4 @@ double weight(const std::byte* weights, DType dtype, std::size_t i) noexcept;
 // The first element with this absolute error, which compare() found.
 std::size_t find_error(const Pair& pair, double error) noexcept;
 
-}  // namespace mxferry::dense
+}  // namespace mxferry::internal::dense

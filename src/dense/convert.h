@@ -6,7 +6,7 @@
 
 #include "mxferry/dtype.h"
 
-namespace mxferry::dense {
+namespace mxferry::internal::dense {
 
 // What a cast does to finite values.
 struct Losses {
@@ -29,4 +29,4 @@ void transpose(const std::byte* in, std::size_t in_row_stride, std::size_t rows,
                std::size_t columns, std::size_t element_bytes, std::byte* out,
                std::size_t out_row_stride) noexcept;
 
-}  // namespace mxferry::dense
+}  // namespace mxferry::internal::dense

@@ -16,7 +16,7 @@
 #if HWY_TARGET != HWY_SCALAR  // has no shuffles
 
 HWY_BEFORE_NAMESPACE();
-namespace mxferry::HWY_NAMESPACE {
+namespace mxferry::internal::HWY_NAMESPACE {
 
 namespace hn = hwy::HWY_NAMESPACE;
 
@@ -81,7 +81,7 @@ HWY_INLINE void transpose_slices(D d, hn::Vec<D> (&v)[kCount]) {
   }
 }
 
-}  // namespace mxferry::HWY_NAMESPACE
+}  // namespace mxferry::internal::HWY_NAMESPACE
 HWY_AFTER_NAMESPACE();
 
 #endif  // HWY_TARGET != HWY_SCALAR

@@ -11,7 +11,7 @@
 #include "hwy/highway.h"
 
 HWY_BEFORE_NAMESPACE();
-namespace mxferry::dense::HWY_NAMESPACE {
+namespace mxferry::internal::dense::HWY_NAMESPACE {
 
 // Tiles are as wide and as high as a cache line, so that both sides move whole lines.
 template <typename T>
@@ -40,7 +40,7 @@ void transpose_tile(const T* in, std::size_t in_row_stride, T* out, std::size_t 
 
 #else
 
-using namespace mxferry::HWY_NAMESPACE;  // slices-inl.h
+using namespace mxferry::internal::HWY_NAMESPACE;  // slices-inl.h
 
 template <typename T>
 HWY_INLINE void transpose_tile(const T* in, std::size_t in_row_stride, T* out,
@@ -110,11 +110,11 @@ void transpose_here(const std::byte* in, std::size_t in_row_stride, std::size_t 
   }
 }
 
-}  // namespace mxferry::dense::HWY_NAMESPACE
+}  // namespace mxferry::internal::dense::HWY_NAMESPACE
 HWY_AFTER_NAMESPACE();
 
 #if HWY_ONCE
-namespace mxferry::dense {
+namespace mxferry::internal::dense {
 
 HWY_EXPORT(transpose_here);
 
@@ -125,5 +125,5 @@ void transpose(const std::byte* in, std::size_t in_row_stride, std::size_t rows,
   (in, in_row_stride, rows, columns, element_bytes, out, out_row_stride);
 }
 
-}  // namespace mxferry::dense
+}  // namespace mxferry::internal::dense
 #endif  // HWY_ONCE

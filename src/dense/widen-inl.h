@@ -12,7 +12,7 @@
 #endif
 
 HWY_BEFORE_NAMESPACE();
-namespace mxferry::HWY_NAMESPACE {
+namespace mxferry::internal::HWY_NAMESPACE {
 
 // The bits of an FP16 number in each lane, as the bits of the same number in FP32. Does not depend
 // on whether the processor flushes subnormal numbers.
@@ -40,7 +40,7 @@ HWY_INLINE V widen_half(D d, V bits) {
   return hn::Or(sign, hn::IfThenElse(less(magnitude, hn::Set(d, kInfinity16)), finite, nonfinite));
 }
 
-}  // namespace mxferry::HWY_NAMESPACE
+}  // namespace mxferry::internal::HWY_NAMESPACE
 HWY_AFTER_NAMESPACE();
 
 #endif  // include guard

@@ -16,7 +16,7 @@
 #include "flow/borders.h"
 #include "mxferry/error.h"
 
-namespace mxferry {
+namespace mxferry::internal {
 namespace {
 
 namespace fs = std::filesystem;
@@ -144,4 +144,4 @@ void put_in_place(const WrittenWork& work, const Assembly& assembly, const std::
   publish(work.destination, work.path, assembly.files, work.sync);
 }
 
-}  // namespace mxferry
+}  // namespace mxferry::internal

@@ -12,7 +12,7 @@
 
 #include "checkpoint/manifest.h"
 
-namespace mxferry {
+namespace mxferry::internal {
 
 // A work whose files are all written, and what is known of them.
 struct WrittenWork {
@@ -53,4 +53,4 @@ Assembly assemble(const WrittenWork& work, const std::stop_token& stop);
 // meanwhile), destination_in_use, io_error.
 void put_in_place(const WrittenWork& work, const Assembly& assembly, const std::stop_token& stop);
 
-}  // namespace mxferry
+}  // namespace mxferry::internal

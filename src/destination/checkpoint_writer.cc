@@ -24,17 +24,19 @@
 #include "gpt_oss/config_json.h"
 #include "gpt_oss/plan.h"
 #include "mxferry/error.h"
-#include "source/box.h"
+#include "source/checked_box.h"
 #include "source/reference_scales.h"
 #include "source/source_checkpoint.h"
 
 namespace mxferry {
+
+using namespace internal;
+
 namespace {
 
 namespace fs = std::filesystem;
 
 constexpr const char* kConfigName = "config.json";
-constexpr std::uint64_t kLargestConfig = std::uint64_t{16} << 20;
 
 void check_options(const WriterOptions& options) {
   const auto refuse = [](std::string problem, std::string expected, std::string found) {

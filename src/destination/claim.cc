@@ -9,7 +9,7 @@
 #include "destination/state_folder.h"
 #include "mxferry/error.h"
 
-namespace mxferry {
+namespace mxferry::internal {
 namespace {
 
 namespace fs = std::filesystem;
@@ -222,4 +222,4 @@ std::unique_ptr<Destination> Destination::claim(const DestinationRequest& reques
   return destination;
 }
 
-}  // namespace mxferry
+}  // namespace mxferry::internal

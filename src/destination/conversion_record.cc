@@ -12,7 +12,7 @@
 #include "mxferry/error.h"
 #include "mxferry/version.h"
 
-namespace mxferry {
+namespace mxferry::internal {
 namespace {
 
 using Json = nlohmann::json;
@@ -50,7 +50,7 @@ std::string header_digest(const File& file, const SafetensorsHeader& header) {
 
 Json record_of(const SourceCheckpoint& checkpoint) {
   Json files = Json::object();
-  for (const Shard& shard : checkpoint.folder.shards) {
+  for (const ShardFile& shard : checkpoint.folder.shards) {
     const File file = File::open_for_reading(shard.path);
     files[to_json_text(shard.name)] = {{"size", file.size()},
                                        {"modified", file.modified()},
@@ -219,4 +219,4 @@ std::optional<std::string> explain_change(const Json& begun, const Json& wanted)
   }
 }
 
-}  // namespace mxferry
+}  // namespace mxferry::internal

@@ -11,7 +11,7 @@
 #include "mxferry/sample.h"
 #include "source/source_checkpoint.h"
 
-namespace mxferry {
+namespace mxferry::internal {
 
 // Everything that the bytes of a command's result depend on: the release, the options, and of the
 // source and the reference the names, sizes, times and headers of their files. Two conversions with
@@ -51,4 +51,4 @@ bool has_manifest(const nlohmann::json& record);
 std::optional<std::string> explain_change(const nlohmann::json& begun,
                                           const nlohmann::json& wanted);
 
-}  // namespace mxferry
+}  // namespace mxferry::internal

@@ -7,9 +7,9 @@
 
 #include "checkpoint/dcp_metadata.h"
 #include "mxferry/error.h"
-#include "recipe/cut.h"
+#include "recipe/chunks.h"
 
-namespace mxferry {
+namespace mxferry::internal {
 namespace {
 
 constexpr int kMostRanks = 99'999;  // the five digits of the names
@@ -38,7 +38,7 @@ void check_dcp_shards(const ConvertOptions& options) {
 }
 
 OutputLayout lay_out_for_ranks(Plan& plan, int ranks, std::vector<std::string>& names) {
-  CutRecipes cut = cut_recipes(plan.target, plan.recipes, static_cast<std::size_t>(ranks));
+  ChunkedRecipes cut = chunk_recipes(plan.target, plan.recipes, static_cast<std::size_t>(ranks));
   std::vector<ChunkOffsets> offsets(cut.parts);
   for (std::size_t i = 0; i < cut.target.size(); ++i) {
     const StoredTensor& chunk = cut.target[i];
@@ -56,4 +56,4 @@ OutputLayout lay_out_for_ranks(Plan& plan, int ranks, std::vector<std::string>& 
   return lay_out(plan.target, names, metadata);
 }
 
-}  // namespace mxferry
+}  // namespace mxferry::internal

@@ -7,7 +7,7 @@
 #include "gpt_oss/plan.h"
 #include "mxferry/convert.h"
 
-namespace mxferry {
+namespace mxferry::internal {
 
 // Files as the ranks of a PyTorch run write them. Source: torch 2.13, HuggingFaceStorageWriter with
 // save_distributed.
@@ -20,4 +20,4 @@ void check_dcp_shards(const ConvertOptions& options);
 // them; ranks that have nothing have none.
 OutputLayout lay_out_for_ranks(Plan& plan, int ranks, std::vector<std::string>& names);
 
-}  // namespace mxferry
+}  // namespace mxferry::internal

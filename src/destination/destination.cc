@@ -12,7 +12,7 @@
 #include "destination/state_folder.h"
 #include "mxferry/error.h"
 
-namespace mxferry {
+namespace mxferry::internal {
 namespace {
 
 namespace fs = std::filesystem;
@@ -168,4 +168,4 @@ void Destination::publish() {
   is_published_ = true;
 }
 
-}  // namespace mxferry
+}  // namespace mxferry::internal

@@ -16,7 +16,7 @@
 #include "destination/journal.h"
 #include "mxferry/convert.h"
 
-namespace mxferry {
+namespace mxferry::internal {
 
 // What a command wants of a destination.
 struct DestinationRequest {
@@ -111,4 +111,4 @@ void check_destination(const DestinationRequest& request);
 std::filesystem::path work_path(const std::filesystem::path& destination,
                                 const nlohmann::json& record);
 
-}  // namespace mxferry
+}  // namespace mxferry::internal

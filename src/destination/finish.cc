@@ -18,6 +18,9 @@
 #include "source/source_checkpoint.h"
 
 namespace mxferry {
+
+using namespace internal;
+
 namespace {
 
 namespace fs = std::filesystem;
@@ -178,7 +181,7 @@ FinishReport already_finished(const fs::path& destination) {
     const SourceCheckpoint found = open_source(destination.string());
     require_sound(found);
     report.files = found.folder.shards.size();
-    for (const Shard& shard : found.folder.shards) report.bytes += file_size(shard.header);
+    for (const ShardFile& shard : found.folder.shards) report.bytes += file_size(shard.header);
   });
   return report;
 }

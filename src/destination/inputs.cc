@@ -10,7 +10,7 @@
 #include "destination/state_folder.h"
 #include "mxferry/error.h"
 
-namespace mxferry {
+namespace mxferry::internal {
 namespace {
 
 namespace fs = std::filesystem;
@@ -76,7 +76,7 @@ class Place {
 Input input_of(std::string what, const SourceCheckpoint& checkpoint,
                const std::vector<std::string>& side_files) {
   Input input{.what = std::move(what), .files = {}};
-  for (const Shard& shard : checkpoint.folder.shards) {
+  for (const ShardFile& shard : checkpoint.folder.shards) {
     input.files.push_back(checkpoint.folder.path / shard.name);
   }
   if (checkpoint.folder.has_index) input.files.push_back(checkpoint.folder.path / kIndexName);
@@ -104,4 +104,4 @@ void refuse_inputs_in(const fs::path& destination, const std::vector<Input>& inp
   }
 }
 
-}  // namespace mxferry
+}  // namespace mxferry::internal

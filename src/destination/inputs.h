@@ -6,7 +6,7 @@
 
 #include "source/source_checkpoint.h"
 
-namespace mxferry {
+namespace mxferry::internal {
 
 // Files that a command reads.
 struct Input {
@@ -24,4 +24,4 @@ Input input_of(std::string what, const SourceCheckpoint& checkpoint,
 // file there is never written to.
 void refuse_inputs_in(const std::filesystem::path& destination, const std::vector<Input>& inputs);
 
-}  // namespace mxferry
+}  // namespace mxferry::internal

@@ -16,7 +16,7 @@
 #include "mxferry/error.h"
 #include "mxferry/version.h"
 
-namespace mxferry {
+namespace mxferry::internal {
 namespace {
 
 using Json = nlohmann::json;
@@ -178,4 +178,4 @@ void Journal::add(const Json& line) {
   take_line(text, content_);
 }
 
-}  // namespace mxferry
+}  // namespace mxferry::internal

@@ -12,7 +12,7 @@
 #include "checkpoint/manifest.h"
 #include "mxferry/convert.h"
 
-namespace mxferry {
+namespace mxferry::internal {
 
 // A file of a work that a part has noted as written.
 struct NotedFile {
@@ -87,4 +87,4 @@ class Journal {
   std::uint64_t size_ = 0;
 };
 
-}  // namespace mxferry
+}  // namespace mxferry::internal

@@ -5,7 +5,7 @@
 #include "checkpoint/file_name.h"
 #include "checkpoint/folder.h"
 
-namespace mxferry {
+namespace mxferry::internal {
 namespace {
 
 std::string from_json_text(std::string_view text) {
@@ -52,4 +52,4 @@ std::vector<std::string> names_from_json(const nlohmann::json& texts) {
   return names;
 }
 
-}  // namespace mxferry
+}  // namespace mxferry::internal

@@ -5,7 +5,7 @@
 #include <string_view>
 #include <vector>
 
-namespace mxferry {
+namespace mxferry::internal {
 
 // Names of files are bytes, and JSON is UTF-8: byte 0xE9 is written as U+00E9.
 std::string to_json_text(std::string_view name);
@@ -16,4 +16,4 @@ nlohmann::json to_json_texts(const std::vector<std::string>& names);
 // have written the array.
 std::vector<std::string> names_from_json(const nlohmann::json& texts);
 
-}  // namespace mxferry
+}  // namespace mxferry::internal

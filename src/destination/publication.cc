@@ -18,7 +18,7 @@
 #include "destination/state_folder.h"
 #include "mxferry/error.h"
 
-namespace mxferry {
+namespace mxferry::internal {
 namespace {
 
 namespace fs = std::filesystem;
@@ -257,4 +257,4 @@ void drop_publication(const fs::path& destination) {
   remove_file(publication_path(destination));
 }
 
-}  // namespace mxferry
+}  // namespace mxferry::internal

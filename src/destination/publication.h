@@ -4,7 +4,7 @@
 #include <string>
 #include <vector>
 
-namespace mxferry {
+namespace mxferry::internal {
 
 // The switch from what a destination holds to a new checkpoint, whose files are whole and in the
 // state folder. A publication is on the disk before the first change and goes after the last, so
@@ -31,4 +31,4 @@ void drop_publication(const std::filesystem::path& destination);
 // those that the index lists, and what an older release has left unfinished.
 std::vector<std::string> checkpoint_files(const std::filesystem::path& folder);
 
-}  // namespace mxferry
+}  // namespace mxferry::internal

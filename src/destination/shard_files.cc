@@ -11,7 +11,7 @@
 #include "checkpoint/safetensors_header.h"
 #include "checkpoint/shard_index.h"
 
-namespace mxferry {
+namespace mxferry::internal {
 namespace {
 
 constexpr const char* kSingleName = "model.safetensors";
@@ -89,4 +89,4 @@ std::string dtypes_text(const Catalog& catalog) {
   return dtypes.dump(2) + "\n";
 }
 
-}  // namespace mxferry
+}  // namespace mxferry::internal

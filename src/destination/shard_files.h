@@ -11,7 +11,7 @@
 #include "mxferry/convert.h"
 #include "recipe/catalog.h"
 
-namespace mxferry {
+namespace mxferry::internal {
 
 // The name of shard k (from 0) of n: "model.safetensors" where one suffices, else
 // "model-0000k-of-0000n.safetensors" counted from 1, as transformers writes them.
@@ -46,4 +46,4 @@ std::string index_text(const Catalog& catalog, const std::vector<std::string>& n
 // OpenAI's dtypes.json: tensor names to "BF16", "FP4" (blocks) and "UE8" (scales).
 std::string dtypes_text(const Catalog& catalog);
 
-}  // namespace mxferry
+}  // namespace mxferry::internal

@@ -10,7 +10,7 @@
 #include "checkpoint/folder.h"
 #include "checkpoint/manifest.h"
 
-namespace mxferry {
+namespace mxferry::internal {
 
 bool is_weight_file(const std::string& name) {
   constexpr std::array<std::string_view, 10> kEndings = {
@@ -56,4 +56,4 @@ void copy_side_file(const std::filesystem::path& from, const std::filesystem::pa
   target.commit();
 }
 
-}  // namespace mxferry
+}  // namespace mxferry::internal

@@ -6,7 +6,7 @@
 
 #include "mxferry/inspect.h"
 
-namespace mxferry {
+namespace mxferry::internal {
 
 // The regular files of a checkpoint folder that a conversion carries along unchanged, by name:
 // everything at the top level but weights, their indexes, OpenAI's dtypes.json, a manifest, NeMo's
@@ -22,4 +22,4 @@ bool is_weight_file(const std::string& name);
 // Copies a file, atomically. `sync`: its data is on the disk when it has its name.
 void copy_side_file(const std::filesystem::path& from, const std::filesystem::path& to, bool sync);
 
-}  // namespace mxferry
+}  // namespace mxferry::internal

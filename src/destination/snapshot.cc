@@ -5,7 +5,7 @@
 #include "destination/state_folder.h"
 #include "mxferry/error.h"
 
-namespace mxferry {
+namespace mxferry::internal {
 
 namespace fs = std::filesystem;
 
@@ -43,4 +43,4 @@ void look_at(const fs::path& folder, const std::function<void()>& look) {
   require_unchanged(folder, before);
 }
 
-}  // namespace mxferry
+}  // namespace mxferry::internal

@@ -7,7 +7,7 @@
 #include <string>
 #include <tuple>
 
-namespace mxferry {
+namespace mxferry::internal {
 
 // Name, size and time of change of every file in a folder, and whether a new checkpoint is being
 // put in place there.
@@ -22,4 +22,4 @@ void require_unchanged(const std::filesystem::path& folder, const Snapshot& befo
 // of that, else what `look` throws.
 void look_at(const std::filesystem::path& folder, const std::function<void()>& look);
 
-}  // namespace mxferry
+}  // namespace mxferry::internal

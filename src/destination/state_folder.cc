@@ -16,7 +16,7 @@
 #include "destination/conversion_record.h"
 #include "mxferry/error.h"
 
-namespace mxferry {
+namespace mxferry::internal {
 namespace {
 
 namespace fs = std::filesystem;
@@ -215,4 +215,4 @@ void empty_trash(const fs::path& destination) {
   }
 }
 
-}  // namespace mxferry
+}  // namespace mxferry::internal

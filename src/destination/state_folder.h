@@ -12,7 +12,7 @@
 #include "destination/journal.h"
 #include "mxferry/error.h"
 
-namespace mxferry {
+namespace mxferry::internal {
 
 // What mxferry keeps in a destination while it works on it, all of it in one folder there,
 // kStateFolder; docs/destination.md describes the protocol.
@@ -101,4 +101,4 @@ std::filesystem::path create_work(const std::filesystem::path& destination,
 void discard_work(const std::filesystem::path& work);
 void empty_trash(const std::filesystem::path& destination);
 
-}  // namespace mxferry
+}  // namespace mxferry::internal

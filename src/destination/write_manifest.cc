@@ -11,7 +11,7 @@
 #include "checkpoint/folder.h"
 #include "destination/state_folder.h"
 
-namespace mxferry {
+namespace mxferry::internal {
 namespace {
 
 std::string sha256_of(const std::filesystem::path& path, const std::stop_token& stop) {
@@ -59,4 +59,4 @@ void add_manifest(const std::filesystem::path& destination, const std::vector<st
   if (sync) sync_folder(destination);
 }
 
-}  // namespace mxferry
+}  // namespace mxferry::internal

@@ -8,7 +8,7 @@
 #include "checkpoint/manifest.h"
 #include "destination/snapshot.h"
 
-namespace mxferry {
+namespace mxferry::internal {
 
 // Writes a folder's manifest. Files whose digest is empty are read for it. Throws Error: io_error,
 // cancelled.
@@ -21,4 +21,4 @@ void write_manifest(const std::filesystem::path& folder, Manifest digests, bool 
 void add_manifest(const std::filesystem::path& destination, const std::vector<std::string>& files,
                   const Snapshot& before, bool sync, const std::stop_token& stop);
 
-}  // namespace mxferry
+}  // namespace mxferry::internal

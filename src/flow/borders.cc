@@ -7,7 +7,7 @@
 
 #include "mxferry/error.h"
 
-namespace mxferry {
+namespace mxferry::internal {
 
 BorderWriter::BorderWriter(const std::filesystem::path& path) : file_(File::create(path)) {}
 
@@ -61,4 +61,4 @@ void Borders::overlay(std::uint64_t offset, std::span<std::byte> bytes) const {
   }
 }
 
-}  // namespace mxferry
+}  // namespace mxferry::internal

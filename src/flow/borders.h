@@ -8,7 +8,7 @@
 
 #include "base/file.h"
 
-namespace mxferry {
+namespace mxferry::internal {
 
 // Network file systems keep and send whole pages: of two machines that write to different bytes of
 // one page, each may undo what the other wrote. So each page of a file that several processes write
@@ -59,4 +59,4 @@ class Borders {
   std::vector<Piece> pieces_;  // by offset; they do not overlap
 };
 
-}  // namespace mxferry
+}  // namespace mxferry::internal

@@ -5,7 +5,7 @@
 
 #include "flow/sizes.h"
 
-namespace mxferry {
+namespace mxferry::internal {
 namespace {
 
 // Places in memory that one call of the system fills.
@@ -99,4 +99,4 @@ void ChunkedTensor::read_runs(const Runs& runs, const File& file, std::uint64_t 
   }
 }
 
-}  // namespace mxferry
+}  // namespace mxferry::internal

@@ -8,7 +8,7 @@
 #include "base/file.h"
 #include "recipe/catalog.h"
 
-namespace mxferry {
+namespace mxferry::internal {
 
 // A tensor whose bytes lie in several files, cut along any of its dimensions, read as if it were in
 // one piece. Thread-safe.
@@ -53,4 +53,4 @@ class ChunkedTensor {
   std::vector<std::uint64_t> reach_;  // the largest `end` up to each of them
 };
 
-}  // namespace mxferry
+}  // namespace mxferry::internal

@@ -17,7 +17,7 @@
 #include "flow/sizes.h"
 #include "mxferry/mxfp4.h"
 
-namespace mxferry {
+namespace mxferry::internal {
 namespace {
 
 bool has_blocks(const Comparison& c) noexcept {
@@ -370,4 +370,4 @@ bool is_transposed(const Comparison& c, const Source& a, const Source& b) {
   return crossed.signal > 0 && crossed.sqnr_db() > kAlike && straight.sqnr_db() < kUnlike;
 }
 
-}  // namespace mxferry
+}  // namespace mxferry::internal

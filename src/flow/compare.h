@@ -13,7 +13,7 @@
 #include "flow/tile.h"
 #include "mxferry/difference.h"
 
-namespace mxferry {
+namespace mxferry::internal {
 
 // One parameter of two checkpoints, [experts, rows, columns] logically: rows are the output and
 // columns the input dimension; a vector is [1, 1, n]. Where a side is packed, columns are a
@@ -64,4 +64,4 @@ std::uint64_t compared_bytes(const Comparison& comparison) noexcept;
 // where rows and columns differ.
 bool is_transposed(const Comparison& comparison, const Source& a, const Source& b);
 
-}  // namespace mxferry
+}  // namespace mxferry::internal

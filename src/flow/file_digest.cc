@@ -4,7 +4,7 @@
 
 #include "base/read_pieces.h"
 
-namespace mxferry {
+namespace mxferry::internal {
 namespace {
 
 constexpr std::uint64_t kWindowBytes = std::uint64_t{1} << 20;
@@ -56,4 +56,4 @@ void FileDigest::hash_windows(const File& file, std::size_t end, const std::stop
   });
 }
 
-}  // namespace mxferry
+}  // namespace mxferry::internal

@@ -10,7 +10,7 @@
 #include "base/file.h"
 #include "base/hash.h"
 
-namespace mxferry {
+namespace mxferry::internal {
 
 // SHA-256 of a file while it is being written, in any order, by several threads. Who writes also
 // hashes what has come to lie behind no gap, as it is in the file: from the page cache, as a rule.
@@ -39,4 +39,4 @@ class FileDigest {
   Sha256 hash_;
 };
 
-}  // namespace mxferry
+}  // namespace mxferry::internal

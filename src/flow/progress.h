@@ -5,7 +5,7 @@
 #include <functional>
 #include <mutex>
 
-namespace mxferry {
+namespace mxferry::internal {
 
 // Adds up the bytes that workers have done and reports the sum, at most twenty times a second.
 // Thread-safe.
@@ -31,4 +31,4 @@ class Progress {
   std::chrono::steady_clock::time_point last_;
 };
 
-}  // namespace mxferry
+}  // namespace mxferry::internal

@@ -6,7 +6,7 @@
 
 #include "mxferry/error.h"
 
-namespace mxferry {
+namespace mxferry::internal {
 
 void ReadBack::write(std::size_t tensor, std::uint64_t offset, std::span<const std::byte> bytes) {
   const StoredTensor& stored = catalog_[tensor];
@@ -32,4 +32,4 @@ void ReadBack::write(std::size_t tensor, std::uint64_t offset, std::span<const s
   }
 }
 
-}  // namespace mxferry
+}  // namespace mxferry::internal

@@ -7,7 +7,7 @@
 #include "flow/borders.h"
 #include "flow/sink.h"
 
-namespace mxferry {
+namespace mxferry::internal {
 
 // A file, and what of it is still in a border file.
 struct WrittenFile {
@@ -33,4 +33,4 @@ class ReadBack : public Sink {
   std::vector<std::optional<WrittenFile>> files_;
 };
 
-}  // namespace mxferry
+}  // namespace mxferry::internal

@@ -14,7 +14,7 @@
 #include "mxferry/mxfp4.h"
 #include "mxfp4/decode.h"
 
-namespace mxferry {
+namespace mxferry::internal {
 namespace {
 
 // One worker's buffers.
@@ -257,4 +257,4 @@ std::uint64_t read_regions(const std::vector<RegionRead>& regions, const Source&
   return bytes_read;
 }
 
-}  // namespace mxferry
+}  // namespace mxferry::internal

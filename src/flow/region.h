@@ -12,7 +12,7 @@
 #include "recipe/catalog.h"
 #include "recipe/recipe.h"
 
-namespace mxferry {
+namespace mxferry::internal {
 
 // A box of what a recipe fills, and the memory that it goes to.
 struct RegionRead {
@@ -43,4 +43,4 @@ struct RegionReadOptions {
 std::uint64_t read_regions(const std::vector<RegionRead>& regions, const Source& source,
                            const RegionReadOptions& options);
 
-}  // namespace mxferry
+}  // namespace mxferry::internal

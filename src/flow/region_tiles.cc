@@ -5,7 +5,7 @@
 #include "flow/sizes.h"
 #include "mxferry/mxfp4.h"
 
-namespace mxferry {
+namespace mxferry::internal {
 namespace {
 
 // Rows of weights that fill whole cache lines in any dtype.
@@ -133,4 +133,4 @@ RegionBufferSizes RegionTiles::buffer_sizes() const noexcept {
   return {static_cast<std::size_t>(stored), static_cast<std::size_t>(spare)};
 }
 
-}  // namespace mxferry
+}  // namespace mxferry::internal

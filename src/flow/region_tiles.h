@@ -6,7 +6,7 @@
 
 #include "flow/region.h"
 
-namespace mxferry {
+namespace mxferry::internal {
 
 // One dimension of a region.
 struct RegionDim {
@@ -65,4 +65,4 @@ class RegionTiles {
   std::int64_t line_tiles_ = 0, column_tiles_ = 0;
 };
 
-}  // namespace mxferry
+}  // namespace mxferry::internal

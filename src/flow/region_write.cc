@@ -10,7 +10,7 @@
 #include "flow/sizes.h"
 #include "flow/transcode.h"
 
-namespace mxferry {
+namespace mxferry::internal {
 namespace {
 
 std::int64_t product(std::span<const std::int64_t> sizes) noexcept {
@@ -184,4 +184,4 @@ void write_regions(const std::vector<RegionWrite>& regions, const Catalog& catal
   });
 }
 
-}  // namespace mxferry
+}  // namespace mxferry::internal

@@ -14,7 +14,7 @@
 #include "recipe/catalog.h"
 #include "recipe/recipe.h"
 
-namespace mxferry {
+namespace mxferry::internal {
 
 // A box of the tensor that a recipe reads, and the memory that holds it: what region.h is for
 // reading, for writing.
@@ -43,4 +43,4 @@ struct RegionWriteOptions {
 void write_regions(const std::vector<RegionWrite>& regions, const Catalog& catalog, Sink& sink,
                    const RegionWriteOptions& options);
 
-}  // namespace mxferry
+}  // namespace mxferry::internal

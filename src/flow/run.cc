@@ -5,11 +5,11 @@
 #include <optional>
 
 #include "base/parallel.h"
+#include "flow/parts.h"
 #include "flow/progress.h"
 #include "flow/schedule.h"
-#include "flow/share.h"
 
-namespace mxferry {
+namespace mxferry::internal {
 
 ScratchSizes scratch_sizes(const std::vector<Recipe>& recipes, const std::vector<RecipePart>& parts,
                            const TileLimits& limits) noexcept {
@@ -33,7 +33,8 @@ std::vector<ConversionCounts> run_flow(const std::vector<Recipe>& recipes,
                                        const Catalog& source_catalog, const Catalog& target_catalog,
                                        std::size_t shard_count, const Source& source, Sink& sink,
                                        const FlowOptions& options) {
-  const std::vector<RecipePart> parts = options.parts ? *options.parts : share_of(recipes, 0, 1);
+  const std::vector<RecipePart> parts =
+      options.parts ? *options.parts : recipes_of_part(recipes, 0, 1);
   Schedule schedule(recipes, parts, target_catalog, shard_count, options.limits);
   const ScratchSizes sizes = scratch_sizes(recipes, parts, options.limits);
   const Transcoding transcoding{
@@ -66,4 +67,4 @@ std::vector<ConversionCounts> run_flow(const std::vector<Recipe>& recipes,
   return counts;
 }
 
-}  // namespace mxferry
+}  // namespace mxferry::internal

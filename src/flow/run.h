@@ -9,7 +9,7 @@
 
 #include "flow/transcode.h"
 
-namespace mxferry {
+namespace mxferry::internal {
 
 struct FlowOptions {
   int threads = 1;
@@ -41,4 +41,4 @@ ConversionCounts sum(const std::vector<ConversionCounts>& counts) noexcept;
 ScratchSizes scratch_sizes(const std::vector<Recipe>& recipes, const std::vector<RecipePart>& parts,
                            const TileLimits& limits) noexcept;
 
-}  // namespace mxferry
+}  // namespace mxferry::internal

@@ -2,9 +2,9 @@
 
 #include <algorithm>
 
-#include "flow/share.h"
+#include "flow/parts.h"
 
-namespace mxferry {
+namespace mxferry::internal {
 
 Schedule::Schedule(const std::vector<Recipe>& recipes, const std::vector<RecipePart>& parts,
                    const Catalog& target, std::size_t shard_count, const TileLimits& limits)
@@ -56,4 +56,4 @@ std::vector<std::size_t> Schedule::finish(const Work& work) {
   return finished;
 }
 
-}  // namespace mxferry
+}  // namespace mxferry::internal

@@ -10,7 +10,7 @@
 #include "recipe/catalog.h"
 #include "recipe/recipe.h"
 
-namespace mxferry {
+namespace mxferry::internal {
 
 // Deals the tiles of recipes, or of parts of them, to workers, shard by shard. Thread-safe.
 class Schedule {
@@ -51,4 +51,4 @@ class Schedule {
   std::vector<ShardState> shards_;
 };
 
-}  // namespace mxferry
+}  // namespace mxferry::internal

@@ -7,7 +7,7 @@
 
 #include "mxferry/error.h"
 
-namespace mxferry {
+namespace mxferry::internal {
 namespace {
 
 File open_sized(const std::filesystem::path& path, std::uint64_t size) {
@@ -99,4 +99,4 @@ void SharedFile::finish(bool sync) {
   borders_.sync();
 }
 
-}  // namespace mxferry
+}  // namespace mxferry::internal

@@ -11,7 +11,7 @@
 #include "base/file.h"
 #include "flow/borders.h"
 
-namespace mxferry {
+namespace mxferry::internal {
 
 // Memory that a SharedFile may take, and one more piece.
 inline constexpr std::uint64_t kMostKeptBytes = std::uint64_t{4} << 20;
@@ -49,4 +49,4 @@ class SharedFile {
   std::uint64_t kept_ = 0;  // bytes
 };
 
-}  // namespace mxferry
+}  // namespace mxferry::internal

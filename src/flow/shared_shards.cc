@@ -5,7 +5,7 @@
 #include "base/file.h"
 #include "mxferry/error.h"
 
-namespace mxferry {
+namespace mxferry::internal {
 
 SharedShards::SharedShards(const Catalog& catalog, std::vector<OutputFile> files)
     : catalog_(catalog), files_(std::move(files)), shards_(files_.size()) {}
@@ -37,4 +37,4 @@ void SharedShards::finish(bool sync) {
   }
 }
 
-}  // namespace mxferry
+}  // namespace mxferry::internal

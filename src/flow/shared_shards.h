@@ -12,7 +12,7 @@
 #include "flow/sink.h"
 #include "recipe/catalog.h"
 
-namespace mxferry {
+namespace mxferry::internal {
 
 // Shards that another process has created and others write to too, where OutputFile::shared says:
 // see shared_file.h.
@@ -41,4 +41,4 @@ class SharedShards : public Sink {
   std::vector<OpenShard> shards_;
 };
 
-}  // namespace mxferry
+}  // namespace mxferry::internal

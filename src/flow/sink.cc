@@ -2,7 +2,7 @@
 
 #include <utility>
 
-namespace mxferry {
+namespace mxferry::internal {
 namespace {
 
 // Dirty pages beyond this are sent to the disk at once, so that the sync at the end has little left
@@ -79,4 +79,4 @@ void FileSink::finish_shard(std::size_t shard) {
   if (options_.on_finished) options_.on_finished(shard, sha256);
 }
 
-}  // namespace mxferry
+}  // namespace mxferry::internal

@@ -18,7 +18,7 @@
 #include "flow/shared_file.h"
 #include "recipe/catalog.h"
 
-namespace mxferry {
+namespace mxferry::internal {
 
 // Where the target's bytes go. Thread-safe.
 class Sink {
@@ -88,4 +88,4 @@ class FileSink : public Sink {
   std::vector<OpenShard> shards_;
 };
 
-}  // namespace mxferry
+}  // namespace mxferry::internal

@@ -5,7 +5,7 @@
 
 #include "mxferry/dtype.h"
 
-namespace mxferry {
+namespace mxferry::internal {
 
 // Sizes of plans are signed and those of memory are not. Preconditions: not negative, whole bytes.
 constexpr std::size_t to_size(std::int64_t value) noexcept {
@@ -24,4 +24,4 @@ constexpr std::int64_t divide_up(std::int64_t a, std::int64_t b) noexcept {
   return (a + b - 1) / b;
 }
 
-}  // namespace mxferry
+}  // namespace mxferry::internal

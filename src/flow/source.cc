@@ -2,7 +2,7 @@
 
 #include <utility>
 
-namespace mxferry {
+namespace mxferry::internal {
 
 FileSource::FileSource(const Catalog& catalog, std::vector<File> files)
     : catalog_(catalog), files_(std::move(files)) {
@@ -17,4 +17,4 @@ void FileSource::read(std::size_t tensor, std::uint64_t offset, std::span<std::b
   files_[stored.shard].read(stored.offset + offset, buffer);
 }
 
-}  // namespace mxferry
+}  // namespace mxferry::internal

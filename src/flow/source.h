@@ -10,7 +10,7 @@
 #include "flow/chunked_tensor.h"
 #include "recipe/catalog.h"
 
-namespace mxferry {
+namespace mxferry::internal {
 
 // Where stored tensors come from. Thread-safe.
 class Source {
@@ -37,4 +37,4 @@ class FileSource : public Source {
   std::unordered_map<std::size_t, ChunkedTensor> chunked_;  // those of several chunks, by tensor
 };
 
-}  // namespace mxferry
+}  // namespace mxferry::internal

@@ -6,7 +6,7 @@
 #include "flow/sizes.h"
 #include "mxferry/mxfp4.h"
 
-namespace mxferry {
+namespace mxferry::internal {
 namespace {
 
 // 6 * 2^(scale - 127).
@@ -129,4 +129,4 @@ void SideReader::count_scales(std::array<std::uint64_t, 256>& counts) const {
   }
 }
 
-}  // namespace mxferry
+}  // namespace mxferry::internal

@@ -10,7 +10,7 @@
 #include "mxferry/layout.h"
 #include "mxfp4/decode.h"
 
-namespace mxferry {
+namespace mxferry::internal {
 
 // How one of two checkpoints stores a parameter.
 struct StoredSide {
@@ -88,4 +88,4 @@ class SideReader {
   std::span<const std::byte> raw_;
 };
 
-}  // namespace mxferry
+}  // namespace mxferry::internal

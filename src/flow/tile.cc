@@ -5,7 +5,7 @@
 #include "flow/sizes.h"
 #include "mxferry/mxfp4.h"
 
-namespace mxferry {
+namespace mxferry::internal {
 namespace {
 
 // Kernels work on 32 rows at a time.
@@ -205,4 +205,4 @@ ScratchSizes scratch_sizes(const Recipe& recipe, const RecipePart& part,
   return sizes;
 }
 
-}  // namespace mxferry
+}  // namespace mxferry::internal

@@ -5,7 +5,7 @@
 
 #include "recipe/recipe.h"
 
-namespace mxferry {
+namespace mxferry::internal {
 
 // How large the pieces of a recipe are that one worker handles at a time. They bound memory and
 // never change the result.
@@ -81,4 +81,4 @@ ScratchSizes scratch_sizes(const Recipe& recipe, const TileLimits& limits) noexc
 std::int64_t chunk_extent(const Recipe& recipe, const TileLimits& limits,
                           std::int64_t tile_extent) noexcept;
 
-}  // namespace mxferry
+}  // namespace mxferry::internal

@@ -12,7 +12,7 @@
 #include "mxfp4/decode.h"
 #include "mxfp4/encode.h"
 
-namespace mxferry {
+namespace mxferry::internal {
 namespace {
 
 // The conversion of one tile of one recipe.
@@ -362,4 +362,4 @@ ConversionCounts transcode(const Transcoding& transcoding, const Recipe& recipe,
   return TileJob(transcoding, recipe, tile, scratch).run();
 }
 
-}  // namespace mxferry
+}  // namespace mxferry::internal

@@ -12,7 +12,7 @@
 #include "recipe/catalog.h"
 #include "recipe/recipe.h"
 
-namespace mxferry {
+namespace mxferry::internal {
 
 // What became of the weights, beyond ordinary rounding.
 struct ConversionCounts {
@@ -55,4 +55,4 @@ struct Transcoding {
 ConversionCounts transcode(const Transcoding& transcoding, const Recipe& recipe, const Tile& tile,
                            Scratch& scratch);
 
-}  // namespace mxferry
+}  // namespace mxferry::internal

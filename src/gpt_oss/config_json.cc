@@ -7,7 +7,7 @@
 
 #include "mxferry/error.h"
 
-namespace mxferry {
+namespace mxferry::internal {
 namespace {
 
 using Json = nlohmann::ordered_json;
@@ -292,4 +292,4 @@ std::string edit_config(const std::string& text, const std::filesystem::path& fi
   return json.dump(2, ' ', false, Json::error_handler_t::replace) + "\n";
 }
 
-}  // namespace mxferry
+}  // namespace mxferry::internal

@@ -7,7 +7,7 @@
 #include "mxferry/config.h"
 #include "mxferry/layout.h"
 
-namespace mxferry {
+namespace mxferry::internal {
 
 // The sizes that a config.json states, in Hugging Face's keys or OpenAI's (gpt_oss/torch/model.py,
 // ModelConfig); 0 for a key that is not there. `file` is for messages. Throws Error(invalid_config)
@@ -29,4 +29,4 @@ struct ConfigEdit {
 std::string edit_config(const std::string& text, const std::filesystem::path& file,
                         const ConfigEdit& edit);
 
-}  // namespace mxferry
+}  // namespace mxferry::internal

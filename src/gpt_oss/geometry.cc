@@ -6,7 +6,7 @@
 
 #include "mxferry/mxfp4.h"
 
-namespace mxferry {
+namespace mxferry::internal {
 namespace {
 
 class Shapes {
@@ -64,4 +64,4 @@ void complete_geometry(GptOssConfig& config, const std::vector<NamedShape>& name
   }
 }
 
-}  // namespace mxferry
+}  // namespace mxferry::internal

@@ -6,7 +6,7 @@
 #include "mxferry/config.h"
 #include "mxferry/tensor.h"
 
-namespace mxferry {
+namespace mxferry::internal {
 
 // A stored tensor's shape and what it is the shape of.
 struct NamedShape {
@@ -20,4 +20,4 @@ struct NamedShape {
 // contradicts the config.
 void complete_geometry(GptOssConfig& config, const std::vector<NamedShape>& shapes);
 
-}  // namespace mxferry
+}  // namespace mxferry::internal

@@ -4,6 +4,7 @@
 #include <cstddef>
 
 namespace mxferry {
+
 namespace {
 
 constexpr std::array<std::string_view, 3> kLayoutNames = {"hf", "nemo", "original"};

@@ -5,7 +5,7 @@
 #include <charconv>
 #include <cstddef>
 
-namespace mxferry {
+namespace mxferry::internal {
 namespace {
 
 using enum ParameterKind;
@@ -186,4 +186,4 @@ std::vector<std::pair<std::string, std::string>> renamed_suffixes(std::string_vi
   return pairs;
 }
 
-}  // namespace mxferry
+}  // namespace mxferry::internal

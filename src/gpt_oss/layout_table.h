@@ -12,7 +12,7 @@
 #include "mxferry/layout.h"
 #include "recipe/recipe.h"
 
-namespace mxferry {
+namespace mxferry::internal {
 
 // How one layout stores one kind of parameter.
 struct LayoutRow {
@@ -60,4 +60,4 @@ const LayoutRow& layout_row(Layout layout, std::string_view attn, ParameterKind 
 // `hf_to_internal_map`.
 std::vector<std::pair<std::string, std::string>> renamed_suffixes(std::string_view attn);
 
-}  // namespace mxferry
+}  // namespace mxferry::internal

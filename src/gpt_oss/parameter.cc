@@ -2,7 +2,7 @@
 
 #include <algorithm>
 
-namespace mxferry {
+namespace mxferry::internal {
 
 std::string published_prefix(ParameterKind kind, std::optional<std::int64_t> layer) {
   if (kind == ParameterKind::head) return "";
@@ -105,4 +105,4 @@ const char* description(ParameterKind kind) noexcept {
   return "unknown";
 }
 
-}  // namespace mxferry
+}  // namespace mxferry::internal

@@ -8,7 +8,7 @@
 #include "mxferry/config.h"
 #include "mxferry/tensor.h"
 
-namespace mxferry {
+namespace mxferry::internal {
 
 // The kinds of weights that a gpt-oss model has, whatever a layout calls them.
 enum class ParameterKind : std::uint8_t {
@@ -74,4 +74,4 @@ std::optional<Shape> logical_shape(ParameterKind kind, const GptOssConfig& confi
 // A plain name for people, for example "experts' gate and up projection".
 const char* description(ParameterKind kind) noexcept;
 
-}  // namespace mxferry
+}  // namespace mxferry::internal

@@ -13,7 +13,7 @@
 #include "recipe/catalog.h"
 #include "recipe/recipe.h"
 
-namespace mxferry {
+namespace mxferry::internal {
 
 // What a conversion is asked for.
 struct Target {
@@ -53,12 +53,9 @@ Plan make_plan(const Catalog& source, const Description& description, const Targ
 // does not tell apart from others.
 void check_attn(Layout layout, const std::string& attn);
 
-// Orders names as a person would: digits by value, so that layer 2 stands before layer 10.
-bool natural_less(std::string_view a, std::string_view b) noexcept;
-
 // Deals the tensors in the order given into shards of at most `limit` bytes of data, each as full
 // as it can be; a larger tensor has a shard of its own. Sets their `shard` and returns the number
 // of shards, at least 1.
 std::size_t assign_shards(const std::vector<StoredTensor*>& tensors, std::uint64_t limit);
 
-}  // namespace mxferry
+}  // namespace mxferry::internal

@@ -10,7 +10,7 @@
 #include "gpt_oss/geometry.h"
 #include "mxferry/mxfp4.h"
 
-namespace mxferry {
+namespace mxferry::internal {
 namespace {
 
 // How many problems with one code are listed.
@@ -459,4 +459,4 @@ Description probe(const Catalog& catalog, const std::vector<MissingName>& missin
   return Prober(catalog, missing, config, orientations).run();
 }
 
-}  // namespace mxferry
+}  // namespace mxferry::internal

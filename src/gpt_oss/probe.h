@@ -15,7 +15,7 @@
 #include "recipe/catalog.h"
 #include "recipe/recipe.h"
 
-namespace mxferry {
+namespace mxferry::internal {
 
 // Where the source keeps a parameter.
 struct StoredForm {
@@ -65,4 +65,4 @@ struct Description {
 Description probe(const Catalog& catalog, const std::vector<MissingName>& missing,
                   const std::optional<GptOssConfig>& config, const Orientations& orientations = {});
 
-}  // namespace mxferry
+}  // namespace mxferry::internal

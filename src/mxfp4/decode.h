@@ -6,7 +6,7 @@
 
 #include "mxferry/dtype.h"
 
-namespace mxferry::mxfp4 {
+namespace mxferry::internal::mxfp4 {
 
 // Packed weights in memory; the format is described in include/mxferry/mxfp4.h. Row r holds
 // `groups` blocks at blocks + r * block_row_bytes and as many scales at scales + r *
@@ -74,4 +74,4 @@ struct HalfLosses {
 };
 HalfLosses count_half_losses(const PackedView& packed) noexcept;
 
-}  // namespace mxferry::mxfp4
+}  // namespace mxferry::internal::mxfp4

@@ -10,7 +10,7 @@
 #include "mxfp4/emit-inl.h"
 
 HWY_BEFORE_NAMESPACE();
-namespace mxferry::mxfp4::HWY_NAMESPACE {
+namespace mxferry::internal::mxfp4::HWY_NAMESPACE {
 
 #if HWY_TARGET == HWY_SCALAR
 
@@ -139,12 +139,11 @@ const char* target_here() {
   return hwy::TargetName(HWY_TARGET);
 }
 
-}  // namespace mxferry::mxfp4::HWY_NAMESPACE
+}  // namespace mxferry::internal::mxfp4::HWY_NAMESPACE
 HWY_AFTER_NAMESPACE();
 
 #if HWY_ONCE
-namespace mxferry {
-namespace mxfp4 {
+namespace mxferry::internal::mxfp4 {
 
 // Only functions that are not noexcept: GCC 14 and Clang refuse a table of such.
 HWY_EXPORT(decode_rows_here);
@@ -159,10 +158,12 @@ static const char* chosen_target() noexcept {
   return HWY_DYNAMIC_DISPATCH(target_here)();
 }
 
-}  // namespace mxfp4
+}  // namespace mxferry::internal::mxfp4
+
+namespace mxferry {
 
 const char* active_target() noexcept {
-  return mxfp4::chosen_target();
+  return internal::mxfp4::chosen_target();
 }
 
 }  // namespace mxferry

@@ -5,7 +5,7 @@
 #include "mxfp4/decode.h"
 #include "mxfp4/rows_per_item.h"
 
-namespace mxferry::mxfp4 {
+namespace mxferry::internal::mxfp4 {
 namespace {
 
 PackedView rows_of(const PackedTensorView& tensor, std::size_t expert, std::size_t row,
@@ -41,4 +41,4 @@ void decode_tensor(const PackedTensorView& tensor, DType dtype, Order order, std
   });
 }
 
-}  // namespace mxferry::mxfp4
+}  // namespace mxferry::internal::mxfp4

@@ -15,7 +15,7 @@
 #include "mxfp4/usual_tile-inl.h"
 
 HWY_BEFORE_NAMESPACE();
-namespace mxferry::mxfp4::HWY_NAMESPACE {
+namespace mxferry::internal::mxfp4::HWY_NAMESPACE {
 
 #if HWY_TARGET == HWY_SCALAR
 
@@ -207,11 +207,11 @@ void decode_transposed_here(const PackedView& packed, DType dtype, std::byte* ou
 
 #endif
 
-}  // namespace mxferry::mxfp4::HWY_NAMESPACE
+}  // namespace mxferry::internal::mxfp4::HWY_NAMESPACE
 HWY_AFTER_NAMESPACE();
 
 #if HWY_ONCE
-namespace mxferry::mxfp4 {
+namespace mxferry::internal::mxfp4 {
 
 // Only functions that are not noexcept: GCC 14 and Clang refuse a table of such.
 HWY_EXPORT(decode_transposed_here);
@@ -221,5 +221,5 @@ void decode_transposed(const PackedView& packed, DType dtype, std::byte* out,
   HWY_DYNAMIC_DISPATCH(decode_transposed_here)(packed, dtype, out, out_row_stride, stores);
 }
 
-}  // namespace mxferry::mxfp4
+}  // namespace mxferry::internal::mxfp4
 #endif  // HWY_ONCE

@@ -17,9 +17,9 @@
 #if HWY_TARGET != HWY_SCALAR  // has no shuffles; falls back to the reference
 
 HWY_BEFORE_NAMESPACE();
-namespace mxferry::mxfp4::HWY_NAMESPACE {
+namespace mxferry::internal::mxfp4::HWY_NAMESPACE {
 
-using namespace mxferry::HWY_NAMESPACE;  // slices-inl.h
+using namespace mxferry::internal::HWY_NAMESPACE;  // slices-inl.h
 
 // A tile is one block of each of these rows: at least 32 weights wide, which is a whole cache line
 // of a 16-bit dtype in every row of the transposed output, and as wide as a vector of bytes.
@@ -67,7 +67,7 @@ bool can_stream(const std::byte* out, std::size_t out_row_stride) {
          out_row_stride * sizeof(T) % kLine == 0;
 }
 
-}  // namespace mxferry::mxfp4::HWY_NAMESPACE
+}  // namespace mxferry::internal::mxfp4::HWY_NAMESPACE
 HWY_AFTER_NAMESPACE();
 
 #endif  // HWY_TARGET != HWY_SCALAR

@@ -19,7 +19,7 @@
 #include "mxfp4/least_error-inl.h"
 
 HWY_BEFORE_NAMESPACE();
-namespace mxferry::mxfp4::HWY_NAMESPACE {
+namespace mxferry::internal::mxfp4::HWY_NAMESPACE {
 
 #if HWY_TARGET == HWY_SCALAR
 
@@ -368,11 +368,11 @@ EncodeCounts encode_here(const DenseView& dense, const EncodeOptions& options,
 
 #endif
 
-}  // namespace mxferry::mxfp4::HWY_NAMESPACE
+}  // namespace mxferry::internal::mxfp4::HWY_NAMESPACE
 HWY_AFTER_NAMESPACE();
 
 #if HWY_ONCE
-namespace mxferry::mxfp4 {
+namespace mxferry::internal::mxfp4 {
 
 HWY_EXPORT(encode_here);
 
@@ -382,5 +382,5 @@ EncodeCounts encode(const DenseView& dense, const EncodeOptions& options,
   return HWY_DYNAMIC_DISPATCH(encode_here)(dense, options, target);
 }
 
-}  // namespace mxferry::mxfp4
+}  // namespace mxferry::internal::mxfp4
 #endif  // HWY_ONCE

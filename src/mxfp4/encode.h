@@ -8,7 +8,7 @@
 #include "mxferry/quant_mode.h"
 #include "mxfp4/decode.h"
 
-namespace mxferry::mxfp4 {
+namespace mxferry::internal::mxfp4 {
 
 // Dense weights in memory: weight (row, column) is element row * stride + column of `data`, or
 // element column * stride + row where `order` is transposed. `columns`, the input dimension, is a
@@ -94,4 +94,4 @@ EncodeCounts encode_tensor(const DenseTensorView& tensor, QuantMode mode,
                            const std::uint8_t* reference_scales, std::uint8_t* blocks,
                            std::uint8_t* scales, int threads);
 
-}  // namespace mxferry::mxfp4
+}  // namespace mxferry::internal::mxfp4

@@ -21,9 +21,9 @@
 #if HWY_TARGET != HWY_SCALAR
 
 HWY_BEFORE_NAMESPACE();
-namespace mxferry::mxfp4::HWY_NAMESPACE {
+namespace mxferry::internal::mxfp4::HWY_NAMESPACE {
 
-using namespace mxferry::HWY_NAMESPACE;  // slices-inl.h
+using namespace mxferry::internal::HWY_NAMESPACE;  // slices-inl.h
 
 inline constexpr std::size_t kPanelRows = 64;
 inline constexpr std::size_t kPanelGroups = 96;  // of gpt-oss all 90
@@ -92,7 +92,7 @@ inline void write_panel(const EncodedPanel& panel, std::size_t rows, std::size_t
   if (streams) hwy::FlushStream();
 }
 
-}  // namespace mxferry::mxfp4::HWY_NAMESPACE
+}  // namespace mxferry::internal::mxfp4::HWY_NAMESPACE
 HWY_AFTER_NAMESPACE();
 
 #endif  // HWY_TARGET != HWY_SCALAR

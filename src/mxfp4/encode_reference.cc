@@ -8,7 +8,7 @@
 
 #include "mxferry/mxfp4.h"
 
-namespace mxferry::mxfp4 {
+namespace mxferry::internal::mxfp4 {
 namespace reference {
 namespace {
 
@@ -189,4 +189,4 @@ std::optional<Unencodable> find_unencodable(const DenseView& dense,
   return std::nullopt;
 }
 
-}  // namespace mxferry::mxfp4
+}  // namespace mxferry::internal::mxfp4

@@ -10,7 +10,7 @@
 // Quantizing, one block at a time in double precision, where everything is exact and nothing is
 // shared with the kernels: the truth that they are tested against, and what encodes the blocks that
 // they leave out.
-namespace mxferry::mxfp4::reference {
+namespace mxferry::internal::mxfp4::reference {
 
 // The options' row of the table, with no scale above 252 where they say so.
 QuantRow row_of(const EncodeOptions& options) noexcept;
@@ -40,4 +40,4 @@ Block encode_block(const double* weights, const QuantRow& row,
 EncodeCounts encode(const DenseView& dense, const EncodeOptions& options,
                     const PackedTarget& target) noexcept;
 
-}  // namespace mxferry::mxfp4::reference
+}  // namespace mxferry::internal::mxfp4::reference

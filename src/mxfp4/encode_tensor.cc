@@ -6,7 +6,7 @@
 #include "mxfp4/encode.h"
 #include "mxfp4/rows_per_item.h"
 
-namespace mxferry::mxfp4 {
+namespace mxferry::internal::mxfp4 {
 namespace {
 
 DenseView rows_of(DenseView matrix, std::size_t row, std::size_t rows) {
@@ -55,4 +55,4 @@ EncodeCounts encode_tensor(const DenseTensorView& tensor, QuantMode mode,
   return total;
 }
 
-}  // namespace mxferry::mxfp4
+}  // namespace mxferry::internal::mxfp4

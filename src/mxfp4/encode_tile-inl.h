@@ -22,9 +22,9 @@
 #if HWY_TARGET != HWY_SCALAR
 
 HWY_BEFORE_NAMESPACE();
-namespace mxferry::mxfp4::HWY_NAMESPACE {
+namespace mxferry::internal::mxfp4::HWY_NAMESPACE {
 
-using namespace mxferry::HWY_NAMESPACE;  // slices-inl.h
+using namespace mxferry::internal::HWY_NAMESPACE;  // slices-inl.h
 
 inline constexpr std::size_t kEncodeRows = 32;
 inline constexpr std::size_t kEncodeStripRows = 8 * kSlices;
@@ -238,7 +238,7 @@ inline void encode_strip(const StagedTile& tile, std::size_t first_row, const Qu
   outcome.tiny |= row_bits(hn::AndNot(is_zero, is_small)) << first_row;
 }
 
-}  // namespace mxferry::mxfp4::HWY_NAMESPACE
+}  // namespace mxferry::internal::mxfp4::HWY_NAMESPACE
 HWY_AFTER_NAMESPACE();
 
 #endif  // HWY_TARGET != HWY_SCALAR

@@ -20,7 +20,7 @@
 #if HWY_TARGET != HWY_SCALAR
 
 HWY_BEFORE_NAMESPACE();
-namespace mxferry::mxfp4::HWY_NAMESPACE {
+namespace mxferry::internal::mxfp4::HWY_NAMESPACE {
 
 inline constexpr std::size_t kExactStripRows = 8 * kSlices;  // rows side by side in a vector
 inline constexpr std::size_t kExactStrips = kTileRows / kExactStripRows;
@@ -93,7 +93,7 @@ void transpose_tile_exactly(const PackedView& packed, const ScaleTables& tables,
   write_tile<T, kStream>(tile, out, out_row_stride);
 }
 
-}  // namespace mxferry::mxfp4::HWY_NAMESPACE
+}  // namespace mxferry::internal::mxfp4::HWY_NAMESPACE
 HWY_AFTER_NAMESPACE();
 
 #endif  // HWY_TARGET != HWY_SCALAR

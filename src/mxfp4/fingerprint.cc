@@ -7,7 +7,7 @@
 #include "mxferry/mxfp4.h"
 #include "mxfp4/encode_reference.h"
 
-namespace mxferry::mxfp4 {
+namespace mxferry::internal::mxfp4 {
 namespace {
 
 using Run = std::array<double, kBlockSize>;
@@ -72,4 +72,4 @@ Fingerprint fingerprint(const DenseView& sample) noexcept {
   return Fingerprint::unknown;
 }
 
-}  // namespace mxferry::mxfp4
+}  // namespace mxferry::internal::mxfp4

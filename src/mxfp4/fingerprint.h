@@ -4,7 +4,7 @@
 
 #include "mxfp4/encode.h"
 
-namespace mxferry::mxfp4 {
+namespace mxferry::internal::mxfp4 {
 
 // Which way the blocks ran of which dense weights were decoded.
 enum class Fingerprint : std::uint8_t {
@@ -20,4 +20,4 @@ enum class Fingerprint : std::uint8_t {
 // sample whose first weight begins a block.
 Fingerprint fingerprint(const DenseView& sample) noexcept;
 
-}  // namespace mxferry::mxfp4
+}  // namespace mxferry::internal::mxfp4

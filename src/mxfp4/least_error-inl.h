@@ -17,7 +17,7 @@
 #if HWY_TARGET != HWY_SCALAR
 
 HWY_BEFORE_NAMESPACE();
-namespace mxferry::mxfp4::HWY_NAMESPACE {
+namespace mxferry::internal::mxfp4::HWY_NAMESPACE {
 
 // The magnitudes of a tile.
 struct ExactTile {
@@ -138,7 +138,7 @@ void least_error_scales(const StagedTile& staged, const Tile& tile, std::size_t 
   hn::StoreU(hn::Sub(coarser, gain), d16, scales);
 }
 
-}  // namespace mxferry::mxfp4::HWY_NAMESPACE
+}  // namespace mxferry::internal::mxfp4::HWY_NAMESPACE
 HWY_AFTER_NAMESPACE();
 
 #endif  // HWY_TARGET != HWY_SCALAR

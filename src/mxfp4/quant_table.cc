@@ -3,8 +3,7 @@
 #include <algorithm>
 #include <array>
 
-namespace mxferry {
-namespace mxfp4 {
+namespace mxferry::internal::mxfp4 {
 namespace {
 
 using enum Rounding;
@@ -29,15 +28,17 @@ const QuantRow& quant_row(QuantMode mode) noexcept {
   return kRows[static_cast<std::size_t>(mode)];
 }
 
-}  // namespace mxfp4
+}  // namespace mxferry::internal::mxfp4
+
+namespace mxferry {
 
 std::string_view name(QuantMode mode) noexcept {
-  return mxfp4::quant_row(mode).name;
+  return internal::mxfp4::quant_row(mode).name;
 }
 
 std::optional<QuantMode> parse_quant_mode(std::string_view name) noexcept {
-  const auto rows = mxfp4::quant_rows();
-  const auto row = std::ranges::find(rows, name, &mxfp4::QuantRow::name);
+  const auto rows = internal::mxfp4::quant_rows();
+  const auto row = std::ranges::find(rows, name, &internal::mxfp4::QuantRow::name);
   if (row == rows.end()) return std::nullopt;
   return row->mode;
 }

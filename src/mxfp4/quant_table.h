@@ -6,7 +6,7 @@
 
 #include "mxferry/quant_mode.h"
 
-namespace mxferry::mxfp4 {
+namespace mxferry::internal::mxfp4 {
 
 // How the scale follows from the largest magnitude of a block, max = m * 2^k with 1 <= m < 2.
 enum class ScaleRule : std::uint8_t {
@@ -37,4 +37,4 @@ struct QuantRow {
 std::span<const QuantRow> quant_rows() noexcept;
 const QuantRow& quant_row(QuantMode mode) noexcept;
 
-}  // namespace mxferry::mxfp4
+}  // namespace mxferry::internal::mxfp4

@@ -7,7 +7,7 @@
 
 #include "mxferry/mxfp4.h"
 
-namespace mxferry::mxfp4::reference {
+namespace mxferry::internal::mxfp4::reference {
 namespace {
 
 struct Format {
@@ -88,4 +88,4 @@ void decode_transposed(const PackedView& packed, DType dtype, std::byte* out,
   });
 }
 
-}  // namespace mxferry::mxfp4::reference
+}  // namespace mxferry::internal::mxfp4::reference

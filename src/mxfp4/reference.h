@@ -8,7 +8,7 @@
 
 // The meaning of MXFP4, one weight at a time and with nothing shared with the kernels: the truth
 // that they are tested against, and the fallback where there are no vectors.
-namespace mxferry::mxfp4::reference {
+namespace mxferry::internal::mxfp4::reference {
 
 // FP4_VALUES[code] * 2^(scale - 127) without rounding, NaN for scale 255. Above FP32's range this
 // is still finite. `code` is 0 to 15.
@@ -28,4 +28,4 @@ void decode_rows(const PackedView& packed, DType dtype, std::byte* out,
 void decode_transposed(const PackedView& packed, DType dtype, std::byte* out,
                        std::size_t out_row_stride) noexcept;
 
-}  // namespace mxferry::mxfp4::reference
+}  // namespace mxferry::internal::mxfp4::reference

@@ -3,7 +3,7 @@
 #include <cstddef>
 #include <cstdint>
 
-namespace mxferry::mxfp4 {
+namespace mxferry::internal::mxfp4 {
 
 // Asks the processor for rows that will be read later, a cache line at a time, so that the requests
 // can be spread over the work on the rows before them. kLocality as for __builtin_prefetch: 3 asks
@@ -36,4 +36,4 @@ class RowsAhead {
   std::size_t offset_ = 0;
 };
 
-}  // namespace mxferry::mxfp4
+}  // namespace mxferry::internal::mxfp4

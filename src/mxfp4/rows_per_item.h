@@ -3,7 +3,7 @@
 #include <algorithm>
 #include <cstddef>
 
-namespace mxferry::mxfp4 {
+namespace mxferry::internal::mxfp4 {
 
 // Rows of one expert that a thread works on at a time: all of them where there are experts enough
 // for all threads to end at about the same time. Otherwise a multiple of a cache line of any dtype,
@@ -17,4 +17,4 @@ inline std::size_t rows_per_item(std::size_t experts, std::size_t rows, int thre
   return std::max<std::size_t>(1, (part + kRowUnit - 1) / kRowUnit) * kRowUnit;
 }
 
-}  // namespace mxferry::mxfp4
+}  // namespace mxferry::internal::mxfp4

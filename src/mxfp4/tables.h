@@ -5,7 +5,7 @@
 
 #include "mxferry/mxfp4.h"
 
-namespace mxferry::mxfp4 {
+namespace mxferry::internal::mxfp4 {
 
 // For one scale, the 16-bit patterns of the 16 codes as two byte tables: what a 16-byte shuffle
 // needs to look up 16 weights of a block at once.
@@ -68,4 +68,4 @@ constexpr ScaleTables make_scale_tables(int exponent_bits) {
 alignas(64) inline constexpr ScaleTables kBf16Tables = detail::make_scale_tables(8);
 alignas(64) inline constexpr ScaleTables kF16Tables = detail::make_scale_tables(5);
 
-}  // namespace mxferry::mxfp4
+}  // namespace mxferry::internal::mxfp4

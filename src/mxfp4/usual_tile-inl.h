@@ -22,7 +22,7 @@
 #if HWY_TARGET != HWY_SCALAR
 
 HWY_BEFORE_NAMESPACE();
-namespace mxferry::mxfp4::HWY_NAMESPACE {
+namespace mxferry::internal::mxfp4::HWY_NAMESPACE {
 
 inline constexpr std::size_t kStripRows = 16 * kSlices;  // a byte of each in a vector
 
@@ -151,7 +151,7 @@ HWY_INLINE void transpose_usual_strip(const std::uint8_t* blocks, std::size_t bl
   }
 }
 
-}  // namespace mxferry::mxfp4::HWY_NAMESPACE
+}  // namespace mxferry::internal::mxfp4::HWY_NAMESPACE
 HWY_AFTER_NAMESPACE();
 
 #endif  // HWY_TARGET != HWY_SCALAR

@@ -7,7 +7,7 @@
 
 #include "mxferry/tensor.h"
 
-namespace mxferry {
+namespace mxferry::internal {
 
 // A part of a tensor: a box of it, row-major, in one place of a file.
 struct StoredChunk {
@@ -34,4 +34,4 @@ struct StoredTensor {
 // All tensors of one checkpoint.
 using Catalog = std::vector<StoredTensor>;
 
-}  // namespace mxferry
+}  // namespace mxferry::internal

@@ -2,7 +2,7 @@
 
 #include "mxferry/mxfp4.h"
 
-namespace mxferry {
+namespace mxferry::internal {
 namespace {
 
 std::uint64_t element_count(const Recipe& recipe) noexcept {
@@ -38,4 +38,4 @@ std::uint64_t target_bytes(const Recipe& recipe) noexcept {
   return element_count(recipe) * element_bytes(recipe.to);
 }
 
-}  // namespace mxferry
+}  // namespace mxferry::internal

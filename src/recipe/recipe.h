@@ -7,7 +7,7 @@
 #include "mxferry/dtype.h"
 #include "mxferry/layout.h"
 
-namespace mxferry {
+namespace mxferry::internal {
 
 enum class Operation {
   copy,       // bytes as they are
@@ -47,4 +47,4 @@ struct Recipe {
 std::uint64_t source_bytes(const Recipe& recipe) noexcept;
 std::uint64_t target_bytes(const Recipe& recipe) noexcept;
 
-}  // namespace mxferry
+}  // namespace mxferry::internal

@@ -10,10 +10,13 @@
 #include "flow/source.h"
 #include "gpt_oss/plan.h"
 #include "mxferry/error.h"
-#include "source/box.h"
+#include "source/checked_box.h"
 #include "source/source_checkpoint.h"
 
 namespace mxferry {
+
+using namespace internal;
+
 namespace {
 
 [[noreturn]] void refuse(ErrorCode code, const std::string& tensor, std::string problem,

@@ -9,6 +9,8 @@
 
 namespace mxferry {
 
+using namespace internal;
+
 LoadedCheckpoint load_checkpoint(const std::string& source, const GPTOSSStateDictAdapter& adapter,
                                  const DeviceMesh& device_mesh, const LoadOptions& options) {
   const std::vector<Placement> placements = GPTOSSStateDictAdapter::expert_placements(device_mesh);

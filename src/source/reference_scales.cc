@@ -6,7 +6,7 @@
 
 #include "mxferry/error.h"
 
-namespace mxferry {
+namespace mxferry::internal {
 
 std::size_t find_reference_scales(const SourceCheckpoint& reference,
                                   const SourceParameter& wanted) {
@@ -35,4 +35,4 @@ std::size_t find_reference_scales(const SourceCheckpoint& reference,
   return found->form.scales;
 }
 
-}  // namespace mxferry
+}  // namespace mxferry::internal

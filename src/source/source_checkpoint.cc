@@ -14,10 +14,8 @@
 #include "mxferry/error.h"
 #include "mxfp4/fingerprint.h"
 
-namespace mxferry {
+namespace mxferry::internal {
 namespace {
-
-constexpr std::uint64_t kLargestConfig = std::uint64_t{4} << 20;
 
 // Takes the tensors' names and shapes out of the folder.
 Catalog make_catalog(Folder& folder) {
@@ -129,7 +127,7 @@ std::map<std::size_t, AxisOrder> measure_all(const SourceCheckpoint& checkpoint,
 std::vector<File> open_shards(const SourceCheckpoint& checkpoint) {
   std::vector<File> files;
   files.reserve(checkpoint.folder.shards.size());
-  for (const Shard& shard : checkpoint.folder.shards) {
+  for (const ShardFile& shard : checkpoint.folder.shards) {
     files.push_back(File::open_for_reading(shard.path));
   }
   return files;
@@ -172,4 +170,4 @@ void require_sound(const SourceCheckpoint& checkpoint) {
                              .tensor = problem.tensor});
 }
 
-}  // namespace mxferry
+}  // namespace mxferry::internal

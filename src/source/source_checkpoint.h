@@ -1,5 +1,6 @@
 #pragma once
 
+#include <cstdint>
 #include <filesystem>
 #include <optional>
 #include <string>
@@ -10,7 +11,10 @@
 #include "gpt_oss/probe.h"
 #include "recipe/catalog.h"
 
-namespace mxferry {
+namespace mxferry::internal {
+
+// Bytes of a config.json, far above real ones.
+inline constexpr std::uint64_t kLargestConfig = std::uint64_t{4} << 20;
 
 // A checkpoint folder and what it means.
 struct SourceCheckpoint {
@@ -34,4 +38,4 @@ std::vector<File> open_shards(const SourceCheckpoint& checkpoint);
 // Throws the first fatal problem as an Error.
 void require_sound(const SourceCheckpoint& checkpoint);
 
-}  // namespace mxferry
+}  // namespace mxferry::internal

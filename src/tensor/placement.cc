@@ -6,6 +6,7 @@
 #include "mxferry/error.h"
 
 namespace mxferry {
+
 namespace {
 
 void check_placements(const Shape& shape, const DeviceMesh& mesh,

@@ -4,6 +4,7 @@
 #include "mxferry/tensor.h"
 
 namespace mxferry {
+
 namespace {
 
 [[noreturn]] void fail_missing(std::string_view name) {

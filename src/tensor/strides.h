@@ -6,7 +6,7 @@
 
 #include "mxferry/tensor.h"
 
-namespace mxferry {
+namespace mxferry::internal {
 
 // Elements from one to the next in memory without gaps, by dimension.
 inline std::vector<std::int64_t> row_major_strides(const Shape& shape) {
@@ -15,4 +15,4 @@ inline std::vector<std::int64_t> row_major_strides(const Shape& shape) {
   return strides;
 }
 
-}  // namespace mxferry
+}  // namespace mxferry::internal

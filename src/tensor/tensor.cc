@@ -8,6 +8,9 @@
 #include "mxferry/error.h"
 
 namespace mxferry {
+
+using namespace internal;
+
 namespace {
 
 [[noreturn]] void fail_overflow(const Shape& shape) {

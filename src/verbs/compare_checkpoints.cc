@@ -6,12 +6,13 @@
 #include <tuple>
 #include <utility>
 
+#include "base/natural_order.h"
 #include "flow/compare.h"
 #include "gpt_oss/plan.h"
 #include "mxferry/error.h"
 #include "verbs/memory_limits.h"
 
-namespace mxferry {
+namespace mxferry::internal {
 namespace {
 
 // What both sides may call differently: the layout's prefix says nothing but the layer.
@@ -183,7 +184,7 @@ void Pairing::order_by_name() {
 
 std::uint64_t header_bytes(const SourceCheckpoint& checkpoint) {
   std::uint64_t bytes = 0;
-  for (const Shard& shard : checkpoint.folder.shards) bytes += shard.header.data_offset;
+  for (const ShardFile& shard : checkpoint.folder.shards) bytes += shard.header.data_offset;
   return bytes;
 }
 
@@ -241,4 +242,4 @@ VerifyReport compare_checkpoints(const SourceCheckpoint& a, const SourceCheckpoi
   return report;
 }
 
-}  // namespace mxferry
+}  // namespace mxferry::internal

@@ -13,12 +13,12 @@
 #include "destination/publication.h"
 #include "destination/shard_files.h"
 #include "destination/snapshot.h"
+#include "flow/parts.h"
 #include "flow/read_back.h"
-#include "flow/share.h"
 #include "mxferry/error.h"
 #include "mxferry/verify_manifest.h"
 
-namespace mxferry {
+namespace mxferry::internal {
 namespace {
 
 namespace fs = std::filesystem;
@@ -59,7 +59,7 @@ bool are_equal(const File& a, const File& b) {
 // Everything but the weights.
 class SmallFiles {
  public:
-  SmallFiles(const ConvertOptions& options, const Preparation& p)
+  SmallFiles(const ConvertOptions& options, const PreparedConversion& p)
       : folder_(options.destination), options_(options), p_(p) {}
 
   void check() const {
@@ -108,17 +108,18 @@ class SmallFiles {
 
   const fs::path& folder_;
   const ConvertOptions& options_;
-  const Preparation& p_;
+  const PreparedConversion& p_;
 };
 
-void compare_weights(const ConvertOptions& options, const Preparation& p, WeightPasses& passes) {
+void compare_weights(const ConvertOptions& options, const PreparedConversion& p,
+                     WeightPasses& passes) {
   std::vector<std::optional<WrittenFile>> files;
   for (const std::string& name : p.names) {
     files.emplace_back(WrittenFile{File::open_for_reading(options.destination / name)});
   }
   ReadBack sink(p.plan.target, std::move(files));
   try {
-    passes.run(p.share, sink);
+    passes.run(p.own_parts, sink);
   } catch (const Error& error) {
     if (error.code() != ErrorCode::verification_failed) throw;
     refuse(options.destination, "the weights of '" + error.details().tensor + "' are others");
@@ -141,7 +142,7 @@ void check_manifest(const ConvertOptions& options) {
 
 }  // namespace
 
-void prove_complete(const ConvertOptions& options, const Preparation& preparation,
+void prove_complete(const ConvertOptions& options, const PreparedConversion& preparation,
                     WeightPasses& passes) {
   look_at(options.destination, [&] {
     SmallFiles(options, preparation).check();
@@ -150,4 +151,4 @@ void prove_complete(const ConvertOptions& options, const Preparation& preparatio
   });
 }
 
-}  // namespace mxferry
+}  // namespace mxferry::internal

@@ -14,19 +14,23 @@
 #include "destination/side_files.h"
 #include "destination/snapshot.h"
 #include "destination/write_manifest.h"
+#include "flow/parts.h"
 #include "flow/read_back.h"
 #include "flow/run.h"
-#include "flow/share.h"
 #include "mxferry/error.h"
 #include "verbs/completeness.h"
-#include "verbs/preparation.h"
+#include "verbs/prepared_conversion.h"
 #include "verbs/weight_passes.h"
 
 namespace mxferry {
+
+using namespace internal;
+
 namespace {
 
 // Tokenizer, template, licence and so on, and the files that are made of the source's.
-void write_side_files(const ConvertOptions& options, const Preparation& p, Destination& target) {
+void write_side_files(const ConvertOptions& options, const PreparedConversion& p,
+                      Destination& target) {
   for (const std::string& name : p.summary.carried) {
     copy_side_file(p.source.side_folder / name, target.path_of(name), options.sync);
   }
@@ -37,26 +41,27 @@ void write_side_files(const ConvertOptions& options, const Preparation& p, Desti
 }
 
 // The shards of the target, as this process sees them.
-std::vector<OutputFile> output_files(const Preparation& p, Destination& target) {
-  const std::vector<ShardShare> shares =
-      shard_shares(p.plan.recipes, p.share, p.plan.target, p.names.size());
+std::vector<OutputFile> output_files(const PreparedConversion& p, Destination& target) {
+  const std::vector<Coverage> coverage =
+      shard_coverage(p.plan.recipes, p.own_parts, p.plan.target, p.names.size());
   std::vector<OutputFile> files = p.layout.files;
   for (std::size_t shard = 0; shard < files.size(); ++shard) {
     const std::string& name = p.names[shard];
     files[shard].path = target.path_of(name);
-    if (shares[shard] == ShardShare::some) {
+    if (coverage[shard] == Coverage::some) {
       files[shard].shared = target.shared_path(name);
       files[shard].borders = target.borders_of(name);
     }
-    files[shard].finished = target.has_written(name) && shares[shard] != ShardShare::none;
+    files[shard].finished = target.has_written(name) && coverage[shard] != Coverage::none;
   }
   return files;
 }
 
 // What is left to do of this part.
-std::vector<RecipePart> open_parts(const Preparation& p, const std::vector<OutputFile>& files) {
+std::vector<RecipePart> open_parts(const PreparedConversion& p,
+                                   const std::vector<OutputFile>& files) {
   std::vector<RecipePart> open;
-  for (const RecipePart& part : p.share) {
+  for (const RecipePart& part : p.own_parts) {
     const std::vector<std::size_t> shards = shards_of(p.plan.recipes[part.recipe], p.plan.target);
     if (!std::ranges::all_of(shards, [&](std::size_t shard) { return files[shard].finished; })) {
       open.push_back(part);
@@ -65,7 +70,8 @@ std::vector<RecipePart> open_parts(const Preparation& p, const std::vector<Outpu
   return open;
 }
 
-std::vector<ConversionCounts> write_weights(const ConvertOptions& options, const Preparation& p,
+std::vector<ConversionCounts> write_weights(const ConvertOptions& options,
+                                            const PreparedConversion& p,
                                             std::vector<OutputFile> files, Destination& target,
                                             WeightPasses& passes) {
   std::vector<RecipePart> open = open_parts(p, files);
@@ -89,13 +95,13 @@ std::vector<ConversionCounts> write_weights(const ConvertOptions& options, const
 }
 
 // Converts again, into a comparison with what the files hold; from the disk, where they are synced.
-void read_back(const ConvertOptions& options, const Preparation& p, const Destination& target,
-               WeightPasses& passes) {
-  const std::vector<ShardShare> shares =
-      shard_shares(p.plan.recipes, p.share, p.plan.target, p.names.size());
+void read_back(const ConvertOptions& options, const PreparedConversion& p,
+               const Destination& target, WeightPasses& passes) {
+  const std::vector<Coverage> coverage =
+      shard_coverage(p.plan.recipes, p.own_parts, p.plan.target, p.names.size());
   std::vector<std::optional<WrittenFile>> files(p.names.size());
   for (std::size_t shard = 0; shard < files.size(); ++shard) {
-    if (shares[shard] == ShardShare::none) continue;
+    if (coverage[shard] == Coverage::none) continue;
     const std::string& name = p.names[shard];
     const std::filesystem::path path = target.path_of(name);
     const bool is_shared = !target.finished().contains(name);
@@ -106,7 +112,7 @@ void read_back(const ConvertOptions& options, const Preparation& p, const Destin
     if (options.sync) files[shard]->file.forget_cached();
   }
   ReadBack sink(p.plan.target, std::move(files));
-  passes.run(p.share, sink);
+  passes.run(p.own_parts, sink);
 }
 
 // A tensor that is cut has a recipe for each of its chunks.
@@ -118,7 +124,7 @@ void add_quantized(const QuantizedTensor& chunk, std::vector<QuantizedTensor>& t
   tensor->saturated += chunk.saturated;
 }
 
-void report_counts(const Preparation& p, const std::vector<ConversionCounts>& counts,
+void report_counts(const PreparedConversion& p, const std::vector<ConversionCounts>& counts,
                    ConvertReport& report) {
   const ConversionCounts total = sum(counts);
   report.underflows = total.underflows;
@@ -132,7 +138,7 @@ void report_counts(const Preparation& p, const std::vector<ConversionCounts>& co
   }
 }
 
-void do_part(const ConvertOptions& options, const Preparation& p, Destination& target,
+void do_part(const ConvertOptions& options, const PreparedConversion& p, Destination& target,
              WeightPasses& passes, ConvertReport& report) {
   std::vector<OutputFile> files = output_files(p, target);
   report.resumed_shards =
@@ -162,7 +168,7 @@ void do_part(const ConvertOptions& options, const Preparation& p, Destination& t
   throw Error(error.code(), std::move(details));
 }
 
-DestinationRequest request_of(const ConvertOptions& options, const Preparation& p) {
+DestinationRequest request_of(const ConvertOptions& options, const PreparedConversion& p) {
   DestinationRequest request{.folder = options.destination,
                              .record = p.record,
                              .part = options.part,
@@ -178,7 +184,7 @@ DestinationRequest request_of(const ConvertOptions& options, const Preparation& 
 }
 
 // Writes this part, and where it is the only one makes the checkpoint of it.
-void write_part(const ConvertOptions& options, const Preparation& p, Destination& target,
+void write_part(const ConvertOptions& options, const PreparedConversion& p, Destination& target,
                 ConvertReport& report) {
   WeightPasses passes(options, p, options.verify ? 2 : 1);
   try {
@@ -195,7 +201,8 @@ void write_part(const ConvertOptions& options, const Preparation& p, Destination
 
 // Proves that everything was done by an earlier run, and adds the manifest that it may not have
 // been asked for.
-void accept_finished(const ConvertOptions& options, const Preparation& p, ConvertReport& report) {
+void accept_finished(const ConvertOptions& options, const PreparedConversion& p,
+                     ConvertReport& report) {
   WeightPasses passes(options, p, 1);
   const Snapshot before = snapshot_of(options.destination);
   prove_complete(options, p, passes);
@@ -219,7 +226,7 @@ ConvertPlan plan_conversion(const ConvertOptions& options) {
 
 ConvertReport convert(const ConvertOptions& options) {
   const auto start = std::chrono::steady_clock::now();
-  Preparation p = prepare(options);
+  PreparedConversion p = prepare(options);
   const DestinationRequest request = request_of(options, p);
   check_destination(request);
   if (options.on_planned) options.on_planned(p.summary);

@@ -7,6 +7,9 @@
 #include "source/source_checkpoint.h"
 
 namespace mxferry {
+
+using namespace internal;
+
 namespace {
 
 // The part of the model that a parameter belongs to.
@@ -65,7 +68,7 @@ InspectReport inspect(const std::string& source) {
   report.has_index = checkpoint.folder.has_index;
   report.distributed = checkpoint.folder.is_distributed;
   report.problems = checkpoint.problems;
-  for (const Shard& shard : checkpoint.folder.shards) {
+  for (const ShardFile& shard : checkpoint.folder.shards) {
     const SafetensorsHeader& header = shard.header;
     report.shards.push_back(
         {shard.name, header.tensors.size(), header.data_offset + header.data_size});

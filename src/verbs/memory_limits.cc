@@ -6,7 +6,7 @@
 #include "base/parallel.h"
 #include "mxferry/error.h"
 
-namespace mxferry {
+namespace mxferry::internal {
 namespace {
 
 constexpr std::uint64_t kMiB = std::uint64_t{1} << 20;
@@ -55,4 +55,4 @@ MemoryFit fit_memory(const ScratchBytes& scratch_bytes, int threads, std::uint64
                .advice = advice + (threads > 1 ? ", or use fewer threads" : "")});
 }
 
-}  // namespace mxferry
+}  // namespace mxferry::internal

@@ -7,7 +7,7 @@
 #include "base/cgroup.h"
 #include "flow/tile.h"
 
-namespace mxferry {
+namespace mxferry::internal {
 
 // How a conversion keeps within --max-memory.
 struct MemoryFit {
@@ -27,4 +27,4 @@ MemoryFit fit_memory(const ScratchBytes& scratch_bytes, int threads, std::uint64
                      std::uint64_t header_bytes,
                      std::optional<std::uint64_t> group_memory = cgroup_limits().memory);
 
-}  // namespace mxferry
+}  // namespace mxferry::internal

@@ -10,6 +10,9 @@
 #include "verbs/compare_checkpoints.h"
 
 namespace mxferry {
+
+using namespace internal;
+
 namespace {
 
 bool differs(const ComparedParameter& parameter) {

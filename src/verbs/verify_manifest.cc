@@ -20,6 +20,9 @@
 #include "mxferry/error.h"
 
 namespace mxferry {
+
+using namespace internal;
+
 namespace {
 
 namespace fs = std::filesystem;

@@ -4,12 +4,12 @@
 #include <optional>
 #include <utility>
 
+#include "flow/parts.h"
 #include "flow/run.h"
-#include "flow/share.h"
 #include "mxferry/verify.h"
 #include "verbs/compare_checkpoints.h"
 
-namespace mxferry {
+namespace mxferry::internal {
 namespace {
 
 // Whether the target may not hold what the recipe reads.
@@ -30,7 +30,7 @@ bool is_lossy(const Recipe& recipe) {
 
 }  // namespace
 
-WeightPasses::WeightPasses(const ConvertOptions& options, const Preparation& preparation,
+WeightPasses::WeightPasses(const ConvertOptions& options, const PreparedConversion& preparation,
                            int passes)
     : options_(options),
       p_(preparation),
@@ -90,4 +90,4 @@ std::function<void(std::uint64_t)> WeightPasses::progress() const {
   return [this](std::uint64_t bytes) { options_.progress({before_ + bytes, total_}); };
 }
 
-}  // namespace mxferry
+}  // namespace mxferry::internal

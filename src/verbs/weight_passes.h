@@ -9,9 +9,9 @@
 #include "flow/transcode.h"
 #include "mxferry/convert.h"
 #include "mxferry/difference.h"
-#include "verbs/preparation.h"
+#include "verbs/prepared_conversion.h"
 
-namespace mxferry {
+namespace mxferry::internal {
 
 // The passes of a conversion over its weights, one after the other, as one progress: writing them,
 // reading them back, measuring the loss.
@@ -19,7 +19,7 @@ class WeightPasses {
  public:
   // Both must outlive this object. `passes`: how often the part's weights are gone through, without
   // measuring the loss.
-  WeightPasses(const ConvertOptions& options, const Preparation& preparation, int passes);
+  WeightPasses(const ConvertOptions& options, const PreparedConversion& preparation, int passes);
 
   // Whether the loss is to be measured: with `verify`, where the target cannot hold every value.
   bool loses() const noexcept { return loses_; }
@@ -38,10 +38,10 @@ class WeightPasses {
   std::function<void(std::uint64_t)> progress() const;
 
   const ConvertOptions& options_;
-  const Preparation& p_;
+  const PreparedConversion& p_;
   bool loses_;
   std::uint64_t total_ = 0;
   std::uint64_t before_ = 0;  // bytes of the passes that are done
 };
 
-}  // namespace mxferry
+}  // namespace mxferry::internal

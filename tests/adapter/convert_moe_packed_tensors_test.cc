@@ -9,7 +9,7 @@
 #include "mxferry/gpt_oss_state_dict_adapter.h"
 #include "tests/adapter/state_dicts.h"
 
-namespace mxferry {
+namespace mxferry::internal {
 namespace {
 
 using testing::bytes;
@@ -120,4 +120,4 @@ TEST(ConvertMoePackedTensors, RefusesASizeThatCannotBe) {
 }
 
 }  // namespace
-}  // namespace mxferry
+}  // namespace mxferry::internal

@@ -8,7 +8,7 @@
 #include "mxferry/error.h"
 #include "tests/adapter/state_dicts.h"
 
-namespace mxferry {
+namespace mxferry::internal {
 namespace {
 
 using testing::decoded;
@@ -74,4 +74,4 @@ TEST(Dequantize, IntoMemoryThatIsThere) {
 }
 
 }  // namespace
-}  // namespace mxferry
+}  // namespace mxferry::internal

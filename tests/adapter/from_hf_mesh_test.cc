@@ -12,7 +12,7 @@
 #include "tests/base/expect_error.h"
 #include "tests/support/meshes.h"
 
-namespace mxferry {
+namespace mxferry::internal {
 namespace {
 
 using namespace testing;
@@ -167,4 +167,4 @@ TEST(FromHfOnAMesh, ATensorThatCannotBeCutChangesNothing) {
 }
 
 }  // namespace
-}  // namespace mxferry
+}  // namespace mxferry::internal

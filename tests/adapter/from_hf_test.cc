@@ -13,7 +13,7 @@
 #include "mxferry/gpt_oss_state_dict_adapter.h"
 #include "tests/adapter/state_dicts.h"
 
-namespace mxferry {
+namespace mxferry::internal {
 namespace {
 
 using namespace testing;
@@ -220,4 +220,4 @@ TEST(FromHf, LeavesTensorsThatTheCallerKeeps) {
 }
 
 }  // namespace
-}  // namespace mxferry
+}  // namespace mxferry::internal

@@ -8,7 +8,7 @@
 #include "mxferry/gpt_oss_state_dict_adapter.h"
 #include "tests/adapter/state_dicts.h"
 
-namespace mxferry {
+namespace mxferry::internal {
 namespace {
 
 using ::testing::ElementsAre;
@@ -148,4 +148,4 @@ RC_GTEST_PROP(KeyMapping, TheInverseGivesTheNamesBack, ()) {
 }
 
 }  // namespace
-}  // namespace mxferry
+}  // namespace mxferry::internal

@@ -9,7 +9,7 @@
 
 // State dicts for the tests of the adapter. Everywhere the hidden size differs from the
 // intermediate size, so that a wrong orientation shows.
-namespace mxferry::testing {
+namespace mxferry::internal::testing {
 
 inline constexpr std::int64_t kExperts = 3;
 inline constexpr std::int64_t kHidden = 64;
@@ -97,4 +97,4 @@ inline bool is_untouched(const StateDict& dict, const StateDict& before) {
   return true;
 }
 
-}  // namespace mxferry::testing
+}  // namespace mxferry::internal::testing

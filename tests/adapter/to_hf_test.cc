@@ -10,7 +10,7 @@
 #include "mxferry/gpt_oss_state_dict_adapter.h"
 #include "tests/adapter/state_dicts.h"
 
-namespace mxferry {
+namespace mxferry::internal {
 namespace {
 
 using namespace testing;
@@ -233,4 +233,4 @@ TEST(GPTOSSStateDictAdapter, KeepsWhatItWasMadeOf) {
 }
 
 }  // namespace
-}  // namespace mxferry
+}  // namespace mxferry::internal

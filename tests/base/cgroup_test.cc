@@ -9,7 +9,7 @@
 
 #include "tests/base/temp_folder.h"
 
-namespace mxferry::testing {
+namespace mxferry::internal::testing {
 namespace {
 
 constexpr const char* kV2 =
@@ -175,4 +175,4 @@ TEST_F(Groups, OfAnyBytesAreNoObstacle) {
 }
 
 }  // namespace
-}  // namespace mxferry::testing
+}  // namespace mxferry::internal::testing

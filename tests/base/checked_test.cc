@@ -5,7 +5,7 @@
 #include <cstdint>
 #include <optional>
 
-namespace mxferry::testing {
+namespace mxferry::internal::testing {
 namespace {
 
 constexpr std::uint64_t kMost = ~std::uint64_t{0};
@@ -26,4 +26,4 @@ TEST(Checked, MultipliesUpToTheLimit) {
 }
 
 }  // namespace
-}  // namespace mxferry::testing
+}  // namespace mxferry::internal::testing

@@ -5,7 +5,7 @@
 #include <set>
 #include <string_view>
 
-namespace mxferry::testing {
+namespace mxferry::internal::testing {
 namespace {
 
 TEST(DType, NamesComeBackTheSame) {
@@ -43,4 +43,4 @@ TEST(DType, IsDenseWhereItIsAFloatOf16Or32Bits) {
 }
 
 }  // namespace
-}  // namespace mxferry::testing
+}  // namespace mxferry::internal::testing

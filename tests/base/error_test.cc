@@ -5,7 +5,7 @@
 #include <set>
 #include <string>
 
-namespace mxferry::testing {
+namespace mxferry::internal::testing {
 namespace {
 
 TEST(Error, SaysAllThatIsKnownInOneLine) {
@@ -51,4 +51,4 @@ TEST(ErrorCode, HasANameAndACategory) {
 }
 
 }  // namespace
-}  // namespace mxferry::testing
+}  // namespace mxferry::internal::testing

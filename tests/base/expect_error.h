@@ -7,7 +7,7 @@
 
 #include "mxferry/error.h"
 
-namespace mxferry::testing {
+namespace mxferry::internal::testing {
 
 // The Error that the action throws.
 inline std::optional<Error> error_of(const std::function<void()>& action) {
@@ -27,8 +27,8 @@ inline ::testing::AssertionResult throws(ErrorCode expected, const std::function
                                        << name(error->code()) << ": " << error->what();
 }
 
-}  // namespace mxferry::testing
+}  // namespace mxferry::internal::testing
 
 // The expression throws Error with this code.
 #define EXPECT_ERROR(expected_code, expression) \
-  EXPECT_TRUE(::mxferry::testing::throws((expected_code), [&] { (void)(expression); }))
+  EXPECT_TRUE(::mxferry::internal::testing::throws((expected_code), [&] { (void)(expression); }))

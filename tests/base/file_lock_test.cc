@@ -11,7 +11,7 @@
 #include "tests/base/expect_error.h"
 #include "tests/base/temp_folder.h"
 
-namespace mxferry {
+namespace mxferry::internal {
 namespace {
 
 namespace fs = std::filesystem;
@@ -78,4 +78,4 @@ TEST(FileLock, FollowsNoLink) {
 }
 
 }  // namespace
-}  // namespace mxferry
+}  // namespace mxferry::internal

@@ -6,7 +6,7 @@
 #include <span>
 #include <string>
 
-namespace mxferry {
+namespace mxferry::internal {
 namespace {
 
 std::string digest_of(const std::string& text) {
@@ -50,4 +50,4 @@ TEST(IsHexadecimal, TakesLowerCaseOfTheLength) {
 }
 
 }  // namespace
-}  // namespace mxferry
+}  // namespace mxferry::internal

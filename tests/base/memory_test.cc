@@ -20,7 +20,7 @@ extern "C" __attribute__((visibility("default"))) const char* __tsan_default_opt
 }
 // NOLINTEND(bugprone-reserved-identifier)
 
-namespace mxferry::testing {
+namespace mxferry::internal::testing {
 namespace {
 
 TEST(AllocateBytes, GivesAlignedMemoryThatCanBeWritten) {
@@ -39,4 +39,4 @@ TEST(AllocateBytes, RefusesMoreThanThereIs) {
 }
 
 }  // namespace
-}  // namespace mxferry::testing
+}  // namespace mxferry::internal::testing

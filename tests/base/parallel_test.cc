@@ -13,7 +13,7 @@
 
 #include "tests/base/expect_error.h"
 
-namespace mxferry::testing {
+namespace mxferry::internal::testing {
 namespace {
 
 TEST(AvailableThreads, IsAtLeastOne) {
@@ -138,4 +138,4 @@ TEST(ParallelFor, RethrowsFromAnyThread) {
 }
 
 }  // namespace
-}  // namespace mxferry::testing
+}  // namespace mxferry::internal::testing

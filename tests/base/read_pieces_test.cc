@@ -9,7 +9,7 @@
 #include "tests/base/expect_error.h"
 #include "tests/base/temp_folder.h"
 
-namespace mxferry {
+namespace mxferry::internal {
 namespace {
 
 using testing::TempFolder;
@@ -51,4 +51,4 @@ TEST_F(ReadPiecesTest, StopsOnRequest) {
 }
 
 }  // namespace
-}  // namespace mxferry
+}  // namespace mxferry::internal

@@ -8,7 +8,7 @@
 #include <string>
 #include <string_view>
 
-namespace mxferry::testing {
+namespace mxferry::internal::testing {
 
 // A fresh folder that goes with its object.
 class TempFolder {
@@ -45,4 +45,4 @@ inline std::string content_of(const std::filesystem::path& file) {
   return {std::istreambuf_iterator<char>(stream), {}};
 }
 
-}  // namespace mxferry::testing
+}  // namespace mxferry::internal::testing

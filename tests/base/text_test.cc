@@ -8,7 +8,7 @@
 
 #include "mxferry/error.h"
 
-namespace mxferry::testing {
+namespace mxferry::internal::testing {
 namespace {
 
 // The code point in UTF-8, by the definition and without checks.
@@ -92,4 +92,4 @@ TEST(Grouped, PutsCommasBetweenThousands) {
 }
 
 }  // namespace
-}  // namespace mxferry::testing
+}  // namespace mxferry::internal::testing

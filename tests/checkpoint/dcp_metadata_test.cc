@@ -10,7 +10,7 @@
 #include "checkpoint/safetensors_header.h"
 #include "tests/base/expect_error.h"
 
-namespace mxferry::testing {
+namespace mxferry::internal::testing {
 namespace {
 
 using ::testing::HasSubstr;
@@ -137,4 +137,4 @@ TEST(DcpMetadata, IsLimited) {
 }
 
 }  // namespace
-}  // namespace mxferry::testing
+}  // namespace mxferry::internal::testing

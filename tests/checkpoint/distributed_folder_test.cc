@@ -14,7 +14,7 @@
 #include "checkpoint/shard_index.h"
 #include "tests/base/temp_folder.h"
 
-namespace mxferry::testing {
+namespace mxferry::internal::testing {
 namespace {
 
 using ::testing::AllOf;
@@ -224,9 +224,9 @@ TEST_F(DistributedFolder, NamesTheFirstTensorsOfManyWithHoles) {
 }
 
 TEST_F(DistributedFolder, OfTooManyChunksIsRefused) {
-  std::vector<Shard> shards;
+  std::vector<ShardFile> shards;
   for (std::size_t i = 0; i <= kMostChunks; ++i) {
-    Shard shard{.name = std::to_string(i), .path = {}, .header = {}};
+    ShardFile shard{.name = std::to_string(i), .path = {}, .header = {}};
     shard.header.tensors.push_back({"a", DType::U8, {1}, 0, 1});
     shard.header.metadata = chunk_metadata({{"a", {static_cast<std::int64_t>(i)}}});
     shards.push_back(std::move(shard));
@@ -259,4 +259,4 @@ TEST_F(DistributedFolder, WithAnIndexIsAFolderOfWholeTensors) {
 }
 
 }  // namespace
-}  // namespace mxferry::testing
+}  // namespace mxferry::internal::testing

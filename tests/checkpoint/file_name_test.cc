@@ -4,7 +4,7 @@
 
 #include <string>
 
-namespace mxferry {
+namespace mxferry::internal {
 namespace {
 
 TEST(StaysBelow, IsTrueOfNamesWithinTheFolder) {
@@ -21,4 +21,4 @@ TEST(StaysBelow, IsFalseOfEverythingElse) {
 }
 
 }  // namespace
-}  // namespace mxferry
+}  // namespace mxferry::internal

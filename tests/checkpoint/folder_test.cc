@@ -16,7 +16,7 @@
 #include "tests/base/temp_folder.h"
 #include "tests/checkpoint/headers.h"
 
-namespace mxferry::testing {
+namespace mxferry::internal::testing {
 namespace {
 
 namespace fs = std::filesystem;
@@ -394,4 +394,4 @@ TEST(OpenFolder, ThrowsWhereThereIsNoFolder) {
 }
 
 }  // namespace
-}  // namespace mxferry::testing
+}  // namespace mxferry::internal::testing

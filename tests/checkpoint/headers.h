@@ -6,7 +6,7 @@
 
 #include "checkpoint/safetensors_header.h"
 
-namespace mxferry::testing {
+namespace mxferry::internal::testing {
 
 // Eight bytes, little-endian.
 inline std::string length_bytes(std::uint64_t length) {
@@ -24,4 +24,4 @@ inline SafetensorsHeader parse(std::string_view text) {
   return parse_safetensors_header(std::string(text), "model.safetensors");
 }
 
-}  // namespace mxferry::testing
+}  // namespace mxferry::internal::testing

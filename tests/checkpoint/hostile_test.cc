@@ -29,7 +29,7 @@ extern "C" int __sanitizer_install_malloc_and_free_hooks(void (*allocated)(const
 extern "C" std::size_t __sanitizer_get_allocated_size(const volatile void* pointer);
 #endif
 
-namespace mxferry::testing {
+namespace mxferry::internal::testing {
 namespace {
 
 constexpr std::size_t kAny = std::size_t{1} << 40;  // no limit of this kind
@@ -258,4 +258,4 @@ TEST(Hostile, AnIndexTakesBoundedMemory) {
 }
 
 }  // namespace
-}  // namespace mxferry::testing
+}  // namespace mxferry::internal::testing

@@ -14,7 +14,7 @@
 #include "tests/base/temp_folder.h"
 #include "tests/checkpoint/headers.h"
 
-namespace mxferry::testing {
+namespace mxferry::internal::testing {
 namespace {
 
 namespace fs = std::filesystem;
@@ -192,4 +192,4 @@ TEST_F(HubCache, TellsOfAnUnfinishedDownload) {
 }
 
 }  // namespace
-}  // namespace mxferry::testing
+}  // namespace mxferry::internal::testing

@@ -8,7 +8,7 @@
 #include "tests/base/expect_error.h"
 #include "tests/base/temp_folder.h"
 
-namespace mxferry {
+namespace mxferry::internal {
 namespace {
 
 namespace fs = std::filesystem;
@@ -77,4 +77,4 @@ TEST(KnownDigests, AreNotReadOutsideTheFolder) {
 }
 
 }  // namespace
-}  // namespace mxferry
+}  // namespace mxferry::internal

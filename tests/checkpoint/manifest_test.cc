@@ -10,7 +10,7 @@
 #include "checkpoint/file_name.h"
 #include "tests/base/expect_error.h"
 
-namespace mxferry {
+namespace mxferry::internal {
 namespace {
 
 const std::string kA(64, 'a');
@@ -57,4 +57,4 @@ RC_GTEST_PROP(Manifest, OfAnyNamesComesBack, (const std::vector<std::string>& na
 }
 
 }  // namespace
-}  // namespace mxferry
+}  // namespace mxferry::internal

@@ -13,7 +13,7 @@
 #include "tests/base/temp_folder.h"
 #include "tests/checkpoint/headers.h"
 
-namespace mxferry::testing {
+namespace mxferry::internal::testing {
 namespace {
 
 namespace fs = std::filesystem;
@@ -150,4 +150,4 @@ TEST(SaveSafetensors, LeavesTheOlderFileWhereItFails) {
 }
 
 }  // namespace
-}  // namespace mxferry::testing
+}  // namespace mxferry::internal::testing

@@ -11,7 +11,7 @@
 #include "tests/base/expect_error.h"
 #include "tests/checkpoint/headers.h"
 
-namespace mxferry::testing {
+namespace mxferry::internal::testing {
 namespace {
 
 using ::testing::ElementsAre;
@@ -343,4 +343,4 @@ TEST(ParseHeader, LimitsTheLengthOfANameAndOfNothingElse) {
 }
 
 }  // namespace
-}  // namespace mxferry::testing
+}  // namespace mxferry::internal::testing

@@ -18,7 +18,7 @@
 #include "tests/base/expect_error.h"
 #include "tests/checkpoint/headers.h"
 
-namespace mxferry::testing {
+namespace mxferry::internal::testing {
 namespace {
 
 // Chance that only the seed decides.
@@ -207,4 +207,4 @@ RC_GTEST_PROP(AnyIndex, WithDamageIsRefusedOrStaysInTheFolder, (std::uint64_t se
 }
 
 }  // namespace
-}  // namespace mxferry::testing
+}  // namespace mxferry::internal::testing

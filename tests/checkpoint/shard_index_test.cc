@@ -9,7 +9,7 @@
 #include "checkpoint/json_stream.h"
 #include "tests/base/expect_error.h"
 
-namespace mxferry::testing {
+namespace mxferry::internal::testing {
 namespace {
 
 using ::testing::ElementsAre;
@@ -152,4 +152,4 @@ TEST(SerializeIndex, RefusesNamesThatAreNotUtf8) {
 }
 
 }  // namespace
-}  // namespace mxferry::testing
+}  // namespace mxferry::internal::testing

@@ -6,7 +6,7 @@
 #include <algorithm>
 #include <vector>
 
-namespace mxferry::testing {
+namespace mxferry::internal::testing {
 namespace {
 
 // Cuts a box along random dimensions, each time in two, into boxes that do not overlap.
@@ -87,17 +87,17 @@ RC_GTEST_PROP(TensorBox, AnotherBoxOverlaps, ()) {
 }
 
 TEST(TensorBox, IsShownAsASlice) {
-  EXPECT_EQ(to_string(TensorBox{{0, 720}, {4, 1440}}), "[0:4, 720:1440]");
-  EXPECT_EQ(to_string(TensorBox{}), "[]");
+  EXPECT_EQ(text_of(TensorBox{{0, 720}, {4, 1440}}), "[0:4, 720:1440]");
+  EXPECT_EQ(text_of(TensorBox{}), "[]");
 }
 
 TEST(TensorBox, HolesAreAsLargeAsWhatIsLost) {
   const std::vector<TensorBox> rows = {{{0, 0}, {2, 6}}, {{4, 0}, {6, 6}}};
-  EXPECT_EQ(to_string(*find_hole({6, 6}, rows)), "[2:4, 0:6]");
+  EXPECT_EQ(text_of(*find_hole({6, 6}, rows)), "[2:4, 0:6]");
   const std::vector<TensorBox> columns = {{{0, 0}, {6, 2}}, {{0, 4}, {6, 6}}};
-  EXPECT_EQ(to_string(*find_hole({6, 6}, columns)), "[0:6, 2:4]");
+  EXPECT_EQ(text_of(*find_hole({6, 6}, columns)), "[0:6, 2:4]");
   const std::vector<TensorBox> grid = {{{0, 0}, {3, 3}}, {{0, 3}, {3, 6}}, {{3, 0}, {6, 3}}};
-  EXPECT_EQ(to_string(*find_hole({6, 6}, grid)), "[3:6, 3:6]");
+  EXPECT_EQ(text_of(*find_hole({6, 6}, grid)), "[3:6, 3:6]");
 }
 
 // As many as a checkpoint may have, side by side in one dimension and all across the other.
@@ -109,4 +109,4 @@ TEST(TensorBox, ManyAreComparedInGoodTime) {
 }
 
 }  // namespace
-}  // namespace mxferry::testing
+}  // namespace mxferry::internal::testing

@@ -7,7 +7,7 @@
 
 #include "tests/base/temp_folder.h"
 
-namespace mxferry::testing {
+namespace mxferry::internal::testing {
 namespace {
 
 namespace fs = std::filesystem;
@@ -98,4 +98,4 @@ TEST_F(WeightsFolder, HasNoSideFilesOutside) {
 }
 
 }  // namespace
-}  // namespace mxferry::testing
+}  // namespace mxferry::internal::testing

@@ -15,7 +15,7 @@
 #include <xmmintrin.h>
 #endif
 
-namespace mxferry::dense {
+namespace mxferry::internal::dense {
 namespace {
 
 using Patterns = std::vector<std::uint32_t>;
@@ -198,4 +198,4 @@ TEST_P(CastEach, DoesNotDependOnTheFlushToZeroMode) {
 #endif
 
 }  // namespace
-}  // namespace mxferry::dense
+}  // namespace mxferry::internal::dense

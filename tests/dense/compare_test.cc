@@ -14,7 +14,7 @@
 #include "base/memory.h"
 #include "tests/each_target.h"
 
-namespace mxferry::dense {
+namespace mxferry::internal::dense {
 namespace {
 
 // Two matrices and what each block of B holds, with figures one weight at a time.
@@ -194,4 +194,4 @@ TEST(Difference, IsInDecibels) {
 }
 
 }  // namespace
-}  // namespace mxferry::dense
+}  // namespace mxferry::internal::dense

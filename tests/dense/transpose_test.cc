@@ -7,7 +7,7 @@
 #include "dense/convert.h"
 #include "tests/each_target.h"
 
-namespace mxferry::dense {
+namespace mxferry::internal::dense {
 namespace {
 
 struct Matrix {
@@ -60,4 +60,4 @@ TEST_P(Transpose, HandlesManyRowsAndColumns) {
 }
 
 }  // namespace
-}  // namespace mxferry::dense
+}  // namespace mxferry::internal::dense

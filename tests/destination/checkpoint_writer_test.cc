@@ -18,7 +18,7 @@
 #include "tests/base/expect_error.h"
 #include "tests/base/temp_folder.h"
 
-namespace mxferry {
+namespace mxferry::internal {
 namespace {
 
 namespace fs = std::filesystem;
@@ -412,4 +412,4 @@ TEST_F(CheckpointWriterTest, RefusesPartsThatDoNotFit) {
 }
 
 }  // namespace
-}  // namespace mxferry
+}  // namespace mxferry::internal

@@ -15,7 +15,7 @@
 #include "tests/base/expect_error.h"
 #include "tests/base/temp_folder.h"
 
-namespace mxferry {
+namespace mxferry::internal {
 namespace {
 
 namespace fs = std::filesystem;
@@ -275,4 +275,4 @@ TEST_F(RankFiles, AreVerifiedAgainstWholeTensors) {
 }
 
 }  // namespace
-}  // namespace mxferry
+}  // namespace mxferry::internal

@@ -9,7 +9,7 @@
 
 #include "tests/base/temp_folder.h"
 
-namespace mxferry {
+namespace mxferry::internal {
 namespace {
 
 using testing::content_of;
@@ -115,4 +115,4 @@ TEST(Journal, OfAnyNameIsFoundOnlyWhereItNamesAPart) {
 }
 
 }  // namespace
-}  // namespace mxferry
+}  // namespace mxferry::internal

@@ -9,7 +9,7 @@
 #include "checkpoint/safetensors_header.h"
 #include "checkpoint/shard_index.h"
 
-namespace mxferry {
+namespace mxferry::internal {
 namespace {
 
 Catalog some_tensors() {
@@ -81,4 +81,4 @@ TEST(WeightsName, IsThatOfAShardOrOfARank) {
 }
 
 }  // namespace
-}  // namespace mxferry
+}  // namespace mxferry::internal

@@ -9,7 +9,7 @@
 #include "tests/base/expect_error.h"
 #include "tests/base/temp_folder.h"
 
-namespace mxferry {
+namespace mxferry::internal {
 namespace {
 
 using testing::content_of;
@@ -73,4 +73,4 @@ TEST(SideFiles, AreCopiedWhateverTheirSize) {
 }
 
 }  // namespace
-}  // namespace mxferry
+}  // namespace mxferry::internal

@@ -14,7 +14,7 @@
 #include "tests/base/expect_error.h"
 #include "tests/base/temp_folder.h"
 
-namespace mxferry {
+namespace mxferry::internal {
 namespace {
 
 namespace fs = std::filesystem;
@@ -108,4 +108,4 @@ TEST_F(WriteManifest, OfPartsIsTheSame) {
 }
 
 }  // namespace
-}  // namespace mxferry
+}  // namespace mxferry::internal

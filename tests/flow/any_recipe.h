@@ -6,7 +6,7 @@
 #include "mxferry/mxfp4.h"
 #include "recipe/recipe.h"
 
-namespace mxferry::testing {
+namespace mxferry::internal::testing {
 
 inline DType any_float() {
   return *rc::gen::element(DType::BF16, DType::F16, DType::F32);
@@ -39,4 +39,4 @@ inline TileLimits any_limits() {
           .parts = *rc::gen::inRange<std::int64_t>(1, 12)};
 }
 
-}  // namespace mxferry::testing
+}  // namespace mxferry::internal::testing

@@ -13,7 +13,7 @@
 #include "tests/base/expect_error.h"
 #include "tests/base/temp_folder.h"
 
-namespace mxferry {
+namespace mxferry::internal {
 namespace {
 
 using namespace testing;  // NOLINT(google-build-using-namespace)
@@ -163,4 +163,4 @@ TEST(ChunkedTensor, OfAFileThatWasCutShortIsAnError) {
 }
 
 }  // namespace
-}  // namespace mxferry
+}  // namespace mxferry::internal

@@ -15,7 +15,7 @@
 #include "tests/flow/in_memory.h"
 #include "tests/flow/job.h"
 
-namespace mxferry {
+namespace mxferry::internal {
 namespace {
 
 using namespace testing;  // NOLINT(google-build-using-namespace)
@@ -188,4 +188,4 @@ TEST(Comparison, StopsOnRequestAndPassesErrorsOn) {
 }
 
 }  // namespace
-}  // namespace mxferry
+}  // namespace mxferry::internal

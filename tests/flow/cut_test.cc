@@ -1,4 +1,4 @@
-#include "recipe/cut.h"
+#include "recipe/chunks.h"
 
 #include <gtest/gtest.h>
 #include <rapidcheck/gtest.h>
@@ -9,7 +9,7 @@
 #include "tests/flow/in_memory.h"
 #include "tests/flow/job.h"
 
-namespace mxferry {
+namespace mxferry::internal {
 namespace {
 
 using namespace testing;  // NOLINT(google-build-using-namespace)
@@ -41,9 +41,10 @@ FlowOptions any_options(const Source& reference) {
   return options;
 }
 
-RC_GTEST_PROP(CutRecipes, MakeTheChunksOfWhatTheWholeIs, ()) {
+RC_GTEST_PROP(ChunkedRecipes, MakeTheChunksOfWhatTheWholeIs, ()) {
   const Job job = any_job();
-  const CutRecipes cut = cut_recipes(job.target, job.recipes, *rc::gen::inRange<std::size_t>(1, 8));
+  const ChunkedRecipes cut =
+      chunk_recipes(job.target, job.recipes, *rc::gen::inRange<std::size_t>(1, 8));
   MemorySink sink(cut.target, cut.parts);
   const MemorySource source(job.input);
   const MemorySource reference(job.reference);
@@ -64,7 +65,7 @@ RC_GTEST_PROP(CutRecipes, MakeTheChunksOfWhatTheWholeIs, ()) {
 }
 
 // Messages speak of the whole tensor.
-TEST(CutRecipes, NameTheExpertOfTheSource) {
+TEST(ChunkedRecipes, NameTheExpertOfTheSource) {
   Job job;
   add(job,
       {.operation = Operation::decode,
@@ -76,7 +77,7 @@ TEST(CutRecipes, NameTheExpertOfTheSource) {
       7, false, 25);
   set_shape(job, 0, 3);
   job.input[1][(2 * 100 + 33) * 5 + 4] = std::byte{255};
-  const CutRecipes cut = cut_recipes(job.target, job.recipes, 2);
+  const ChunkedRecipes cut = chunk_recipes(job.target, job.recipes, 2);
   MemorySink sink(cut.target, cut.parts);
   const MemorySource source(job.input);
   const auto error =
@@ -88,4 +89,4 @@ TEST(CutRecipes, NameTheExpertOfTheSource) {
 }
 
 }  // namespace
-}  // namespace mxferry
+}  // namespace mxferry::internal

@@ -11,7 +11,7 @@
 #include "tests/base/expect_error.h"
 #include "tests/base/temp_folder.h"
 
-namespace mxferry {
+namespace mxferry::internal {
 namespace {
 
 using testing::TempFolder;
@@ -86,4 +86,4 @@ TEST(FileDigest, StopsOnRequest) {
 }
 
 }  // namespace
-}  // namespace mxferry
+}  // namespace mxferry::internal

@@ -13,7 +13,7 @@
 #include "flow/source.h"
 #include "mxferry/error.h"
 
-namespace mxferry::testing {
+namespace mxferry::internal::testing {
 
 using Bytes = std::vector<std::byte>;
 
@@ -79,4 +79,4 @@ class MemorySink : public Sink {
   std::vector<std::atomic<int>> finished_;
 };
 
-}  // namespace mxferry::testing
+}  // namespace mxferry::internal::testing

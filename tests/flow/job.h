@@ -14,7 +14,7 @@
 #include "mxfp4/reference.h"
 #include "tests/flow/in_memory.h"
 
-namespace mxferry::testing {
+namespace mxferry::internal::testing {
 
 inline std::size_t element_bytes(DType dtype) {
   return static_cast<std::size_t>(bits(dtype)) / 8;
@@ -241,4 +241,4 @@ inline void add(Job& job, Recipe recipe, std::uint64_t seed, bool fused, int sca
   job.recipes.push_back(recipe);
 }
 
-}  // namespace mxferry::testing
+}  // namespace mxferry::internal::testing

@@ -7,7 +7,7 @@
 #include "tests/base/expect_error.h"
 #include "tests/base/temp_folder.h"
 
-namespace mxferry {
+namespace mxferry::internal {
 namespace {
 
 // 200,000 bytes of one tensor, behind 10 of a header.
@@ -62,4 +62,4 @@ TEST_F(ReadBackTest, AShortFileIsAnError) {
 }
 
 }  // namespace
-}  // namespace mxferry
+}  // namespace mxferry::internal

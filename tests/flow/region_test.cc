@@ -12,7 +12,7 @@
 #include "tests/flow/in_memory.h"
 #include "tests/flow/job.h"
 
-namespace mxferry {
+namespace mxferry::internal {
 namespace {
 
 using namespace testing;  // NOLINT(google-build-using-namespace)
@@ -198,4 +198,4 @@ TEST(RegionTest, StopsOnRequest) {
 }
 
 }  // namespace
-}  // namespace mxferry
+}  // namespace mxferry::internal

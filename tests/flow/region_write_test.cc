@@ -13,7 +13,7 @@
 #include "tests/flow/in_memory.h"
 #include "tests/flow/job.h"
 
-namespace mxferry::testing {
+namespace mxferry::internal::testing {
 namespace {
 
 // One tensor in memory and the recipe that reads it whole.
@@ -184,4 +184,4 @@ TEST(RegionWrite, StopsOnRequest) {
 }
 
 }  // namespace
-}  // namespace mxferry::testing
+}  // namespace mxferry::internal::testing

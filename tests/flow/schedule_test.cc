@@ -10,10 +10,10 @@
 #include <vector>
 
 #include "base/parallel.h"
-#include "flow/share.h"
+#include "flow/parts.h"
 #include "tests/flow/any_recipe.h"
 
-namespace mxferry {
+namespace mxferry::internal {
 namespace {
 
 using testing::any_limits;
@@ -63,7 +63,7 @@ struct Dealt {
   std::vector<int> finished;
 };
 Dealt deal_all(const Work& work, int threads) {
-  const std::vector<RecipePart> parts = share_of(work.recipes, 0, 1);
+  const std::vector<RecipePart> parts = recipes_of_part(work.recipes, 0, 1);
   Schedule schedule(work.recipes, parts, work.target, work.shards, work.limits);
   Dealt dealt;
   dealt.finished.resize(work.shards);
@@ -116,7 +116,7 @@ Work three_shards() {
 
 TEST(Schedule, StaysWithAShardWhileItHasWork) {
   const Work work = three_shards();
-  const std::vector<RecipePart> parts = share_of(work.recipes, 0, 1);
+  const std::vector<RecipePart> parts = recipes_of_part(work.recipes, 0, 1);
   Schedule schedule(work.recipes, parts, work.target, work.shards, work.limits);
   for (int i = 0; i < 4; ++i) EXPECT_EQ(schedule.next(1)->shard, 1U);
   EXPECT_NE(schedule.next(1)->shard, 1U);
@@ -124,7 +124,7 @@ TEST(Schedule, StaysWithAShardWhileItHasWork) {
 
 TEST(Schedule, PrefersAFreshShardThenTheOneWithMostLeft) {
   const Work work = three_shards();
-  const std::vector<RecipePart> parts = share_of(work.recipes, 0, 1);
+  const std::vector<RecipePart> parts = recipes_of_part(work.recipes, 0, 1);
   Schedule schedule(work.recipes, parts, work.target, work.shards, work.limits);
   EXPECT_EQ(schedule.next({})->shard, 0U);
   EXPECT_EQ(schedule.next({})->shard, 1U);
@@ -139,7 +139,7 @@ TEST(Schedule, PrefersAFreshShardThenTheOneWithMostLeft) {
 
 TEST(Schedule, IsFinishedWhenTheLastDealtTileIsDone) {
   const Work work = three_shards();
-  const std::vector<RecipePart> parts = share_of(work.recipes, 0, 1);
+  const std::vector<RecipePart> parts = recipes_of_part(work.recipes, 0, 1);
   Schedule schedule(work.recipes, parts, work.target, work.shards, work.limits);
   std::vector<Schedule::Work> of_shard_0;
   while (const auto dealt = schedule.next({})) {
@@ -161,7 +161,7 @@ TEST(Schedule, FinishesBothShardsThatAnEncodeWritesTo) {
                           .columns = 32});
   work.target.resize(2);
   work.target[1].shard = 1;
-  const std::vector<RecipePart> parts = share_of(work.recipes, 0, 1);
+  const std::vector<RecipePart> parts = recipes_of_part(work.recipes, 0, 1);
   Schedule schedule(work.recipes, parts, work.target, work.shards, work.limits);
   const auto only = schedule.next({});
   ASSERT_TRUE(only);
@@ -170,4 +170,4 @@ TEST(Schedule, FinishesBothShardsThatAnEncodeWritesTo) {
 }
 
 }  // namespace
-}  // namespace mxferry
+}  // namespace mxferry::internal

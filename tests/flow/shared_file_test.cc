@@ -13,7 +13,7 @@
 #include "tests/base/expect_error.h"
 #include "tests/base/temp_folder.h"
 
-namespace mxferry {
+namespace mxferry::internal {
 namespace {
 
 namespace fs = std::filesystem;
@@ -134,4 +134,4 @@ TEST(Borders, ThatAreDamagedAreRefused) {
 }
 
 }  // namespace
-}  // namespace mxferry
+}  // namespace mxferry::internal

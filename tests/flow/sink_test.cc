@@ -13,7 +13,7 @@
 #include "tests/base/expect_error.h"
 #include "tests/base/temp_folder.h"
 
-namespace mxferry {
+namespace mxferry::internal {
 namespace {
 
 using testing::content_of;
@@ -126,4 +126,4 @@ TEST(FileSource, ReadsTensorsWhereTheyLie) {
 }
 
 }  // namespace
-}  // namespace mxferry
+}  // namespace mxferry::internal

@@ -8,7 +8,7 @@
 
 #include "tests/flow/any_recipe.h"
 
-namespace mxferry {
+namespace mxferry::internal {
 namespace {
 
 using testing::any_limits;
@@ -157,4 +157,4 @@ TEST(Tiling, OfNothingIsEmpty) {
 }
 
 }  // namespace
-}  // namespace mxferry
+}  // namespace mxferry::internal

@@ -10,15 +10,15 @@
 #include <utility>
 #include <vector>
 
+#include "flow/parts.h"
 #include "flow/run.h"
-#include "flow/share.h"
 #include "mxferry/mxfp4.h"
 #include "tests/base/expect_error.h"
 #include "tests/flow/any_recipe.h"
 #include "tests/flow/in_memory.h"
 #include "tests/flow/job.h"
 
-namespace mxferry {
+namespace mxferry::internal {
 namespace {
 
 using namespace testing;  // NOLINT(google-build-using-namespace)
@@ -98,13 +98,13 @@ RC_GTEST_PROP(Flow, OfSeveralRanksWritesEveryByteOnce, ()) {
   }
   for (int rank = 0; rank < world; ++rank) {
     FlowOptions options = any_options();
-    options.parts = share_of(job.recipes, rank, world);
-    const std::vector<ShardShare> shares =
-        shard_shares(job.recipes, *options.parts, job.target, job.shards);
+    options.parts = recipes_of_part(job.recipes, rank, world);
+    const std::vector<Coverage> shares =
+        shard_coverage(job.recipes, *options.parts, job.target, job.shards);
     MemorySink sink(job.target, job.shards);
     run(job, sink, options);
     for (std::size_t shard = 0; shard < job.shards; ++shard) {
-      RC_ASSERT(sink.finished()[shard] == (shares[shard] == ShardShare::none ? 0 : 1));
+      RC_ASSERT(sink.finished()[shard] == (shares[shard] == Coverage::none ? 0 : 1));
     }
     for (std::size_t tensor = 0; tensor < together.size(); ++tensor) {
       for (std::size_t i = 0; i < together[tensor].size(); ++i) {
@@ -343,4 +343,4 @@ TEST(Flow, FinishesShardsWithoutData) {
 }
 
 }  // namespace
-}  // namespace mxferry
+}  // namespace mxferry::internal

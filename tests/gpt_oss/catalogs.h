@@ -13,7 +13,7 @@
 
 // Whole checkpoints as their headers tell them. The hidden size differs from the intermediate size,
 // so that a wrong orientation shows.
-namespace mxferry::testing {
+namespace mxferry::internal::testing {
 
 inline constexpr GptOssConfig kConfig = {.num_hidden_layers = 2,
                                          .num_local_experts = 3,
@@ -101,4 +101,4 @@ inline Catalog reshaped(Catalog catalog, std::string_view name, DType dtype, Sha
   return catalog;
 }
 
-}  // namespace mxferry::testing
+}  // namespace mxferry::internal::testing

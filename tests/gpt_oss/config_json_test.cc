@@ -8,7 +8,7 @@
 
 #include "tests/base/expect_error.h"
 
-namespace mxferry {
+namespace mxferry::internal {
 namespace {
 
 using testing::error_of;
@@ -262,4 +262,4 @@ TEST(EditConfig, WithstandsValuesOfWrongTypes) {
 }
 
 }  // namespace
-}  // namespace mxferry
+}  // namespace mxferry::internal

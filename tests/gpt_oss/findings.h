@@ -11,7 +11,7 @@
 #include "gpt_oss/probe.h"
 
 // What a probe found, in a form that tests compare.
-namespace mxferry::testing {
+namespace mxferry::internal::testing {
 
 // Severity, code and tensor of every problem.
 struct Finding {
@@ -52,4 +52,4 @@ inline const SourceParameter& parameter(const Description& description, Paramete
   return *found;
 }
 
-}  // namespace mxferry::testing
+}  // namespace mxferry::internal::testing

@@ -8,7 +8,7 @@
 #include <utility>
 #include <vector>
 
-namespace mxferry {
+namespace mxferry::internal {
 namespace {
 
 using enum ParameterKind;
@@ -251,4 +251,4 @@ TEST(LayoutTable, OriginalCannotNameAParameterWithoutLayer) {
 }
 
 }  // namespace
-}  // namespace mxferry
+}  // namespace mxferry::internal

@@ -9,10 +9,11 @@
 #include <utility>
 #include <vector>
 
+#include "base/natural_order.h"
 #include "tests/base/expect_error.h"
 #include "tests/gpt_oss/catalogs.h"
 
-namespace mxferry {
+namespace mxferry::internal {
 namespace {
 
 using namespace testing;  // NOLINT(google-build-using-namespace)
@@ -366,4 +367,4 @@ TEST(Plan, PassesThroughWhatTheTargetCannotName) {
 }
 
 }  // namespace
-}  // namespace mxferry
+}  // namespace mxferry::internal

@@ -8,7 +8,7 @@
 #include "tests/gpt_oss/catalogs.h"
 #include "tests/gpt_oss/findings.h"
 
-namespace mxferry {
+namespace mxferry::internal {
 namespace {
 
 using namespace testing;  // NOLINT(google-build-using-namespace)
@@ -127,4 +127,4 @@ TEST(ProbeOrientation, RefusesASquareOfAnotherSize) {
 }
 
 }  // namespace
-}  // namespace mxferry
+}  // namespace mxferry::internal

@@ -11,7 +11,7 @@
 #include "tests/gpt_oss/catalogs.h"
 #include "tests/gpt_oss/findings.h"
 
-namespace mxferry {
+namespace mxferry::internal {
 namespace {
 
 using namespace testing;  // NOLINT(google-build-using-namespace)
@@ -386,4 +386,4 @@ TEST(Probe, RefusesMoreFusedRowsThanCanBeCounted) {
 }
 
 }  // namespace
-}  // namespace mxferry
+}  // namespace mxferry::internal

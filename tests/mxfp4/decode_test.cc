@@ -12,7 +12,7 @@
 #include "tests/each_target.h"
 #include "tests/mxfp4/packed.h"
 
-namespace mxferry::mxfp4 {
+namespace mxferry::internal::mxfp4 {
 namespace {
 
 constexpr std::array kDtypes = {DType::BF16, DType::F16, DType::F32};
@@ -187,4 +187,4 @@ TEST_P(Decode, DecodesATensorOnAnyNumberOfThreads) {
 }
 
 }  // namespace
-}  // namespace mxferry::mxfp4
+}  // namespace mxferry::internal::mxfp4

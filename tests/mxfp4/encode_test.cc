@@ -16,7 +16,7 @@
 #include "mxfp4/reference.h"
 #include "tests/each_target.h"
 
-namespace mxferry::mxfp4 {
+namespace mxferry::internal::mxfp4 {
 namespace {
 
 class Encode : public EachTarget {};
@@ -463,4 +463,4 @@ TEST_P(Encode, ReportsAndSaturatesWhatIsNotFinite) {
 }
 
 }  // namespace
-}  // namespace mxferry::mxfp4
+}  // namespace mxferry::internal::mxfp4

@@ -13,7 +13,7 @@
 #include "mxfp4/encode_reference.h"
 #include "mxfp4/reference.h"
 
-namespace mxferry::mxfp4 {
+namespace mxferry::internal::mxfp4 {
 namespace {
 
 constexpr std::size_t kRows = 96;
@@ -111,4 +111,4 @@ TEST(Fingerprint, DoesNotKnowWhatHasNoWholeBlock) {
 }
 
 }  // namespace
-}  // namespace mxferry::mxfp4
+}  // namespace mxferry::internal::mxfp4

@@ -21,7 +21,7 @@
 #include "mxfp4/encode.h"
 #include "tests/each_target.h"
 
-namespace mxferry::mxfp4 {
+namespace mxferry::internal::mxfp4 {
 namespace {
 
 using nlohmann::json;
@@ -181,4 +181,4 @@ TEST_P(GoldenVectors, AreWhatDecodeMakes) {
 }
 
 }  // namespace
-}  // namespace mxferry::mxfp4
+}  // namespace mxferry::internal::mxfp4

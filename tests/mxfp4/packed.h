@@ -8,7 +8,7 @@
 #include "mxferry/mxfp4.h"
 #include "mxfp4/decode.h"
 
-namespace mxferry::mxfp4 {
+namespace mxferry::internal::mxfp4 {
 
 // Random packed weights in buffers that end with the last byte that may be read.
 struct Packed {
@@ -44,4 +44,4 @@ inline Packed random_packed(const PackedShape& shape, int least_scale, int most_
   return packed;
 }
 
-}  // namespace mxferry::mxfp4
+}  // namespace mxferry::internal::mxfp4

@@ -11,7 +11,7 @@
 #include "mxfp4/encode_reference.h"
 #include "mxfp4/reference.h"
 
-namespace mxferry::mxfp4 {
+namespace mxferry::internal::mxfp4 {
 namespace {
 
 TEST(QuantTable, HasARowAndANameForEveryMode) {
@@ -79,4 +79,4 @@ TEST(QuantTable, RoundsTiesToTheEvenCode) {
 }
 
 }  // namespace
-}  // namespace mxferry::mxfp4
+}  // namespace mxferry::internal::mxfp4

@@ -5,7 +5,7 @@
 #include <bit>
 #include <cmath>
 
-namespace mxferry::mxfp4 {
+namespace mxferry::internal::mxfp4 {
 namespace {
 
 using reference::exact_value;
@@ -62,4 +62,4 @@ TEST(Reference, RoundsToF32AsTheProcessorDoes) {
 }
 
 }  // namespace
-}  // namespace mxferry::mxfp4
+}  // namespace mxferry::internal::mxfp4

@@ -3,7 +3,7 @@
 import mxferry
 import pytest
 import torch
-from mxferry.staging import fill_staged
+from mxferry.staged_fill import fill_staged
 
 GATE_UP = "model.layers.1.mlp.experts.gate_and_up_projs"
 DOWN = "model.layers.0.mlp.experts.down_projs"

@@ -8,7 +8,7 @@ import mxferry
 import pytest
 import torch
 from folders import contents, read
-from mxferry.held import Column, Held, Strip, columns_of, deal, share
+from mxferry.ownership import Column, Held, Strip, columns_of, deal, share
 from safetensors.torch import load_file, save_file
 from transformers import AutoConfig, AutoModelForCausalLM, GptOssConfig, Mxfp4Config
 

@@ -4,7 +4,7 @@
 
 #include <vector>
 
-namespace mxferry {
+namespace mxferry::internal {
 namespace {
 
 constexpr std::int64_t kExperts = 3;
@@ -73,4 +73,4 @@ TEST(AxisOrder, FlipsThereAndBack) {
 }
 
 }  // namespace
-}  // namespace mxferry
+}  // namespace mxferry::internal

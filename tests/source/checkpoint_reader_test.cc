@@ -14,7 +14,7 @@
 #include "tests/base/expect_error.h"
 #include "tests/base/temp_folder.h"
 
-namespace mxferry {
+namespace mxferry::internal {
 namespace {
 
 // The tiny sample: 4 experts, hidden 64, intermediate 96.
@@ -174,4 +174,4 @@ TEST_F(CheckpointReaderTest, ReportsProgressInBytesOfMemory) {
 }
 
 }  // namespace
-}  // namespace mxferry
+}  // namespace mxferry::internal

@@ -18,7 +18,7 @@
 #include "tests/base/temp_folder.h"
 #include "tests/support/meshes.h"
 
-namespace mxferry {
+namespace mxferry::internal {
 namespace {
 
 using testing::at_rank;
@@ -268,4 +268,4 @@ TEST(LoadCheckpoint, RefusesATensorOfTheExpertsThatCannotBeCut) {
 }
 
 }  // namespace
-}  // namespace mxferry
+}  // namespace mxferry::internal

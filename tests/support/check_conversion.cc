@@ -17,7 +17,7 @@
 #include "mxfp4/reference.h"
 #include "source/source_checkpoint.h"
 
-namespace mxferry::testing {
+namespace mxferry::internal::testing {
 namespace {
 
 // One expert of a parameter as numbers, [rows, columns] whatever the file's order.
@@ -239,4 +239,4 @@ CheckResult check_conversion(const std::string& source, const std::string& targe
   return Checker(source, target).run();
 }
 
-}  // namespace mxferry::testing
+}  // namespace mxferry::internal::testing

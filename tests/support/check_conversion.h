@@ -3,7 +3,7 @@
 #include <cstdint>
 #include <string>
 
-namespace mxferry::testing {
+namespace mxferry::internal::testing {
 
 struct CheckResult {
   std::uint64_t weights = 0;  // compared
@@ -17,4 +17,4 @@ struct CheckResult {
 // the source must be there, and nothing else.
 CheckResult check_conversion(const std::string& source, const std::string& target);
 
-}  // namespace mxferry::testing
+}  // namespace mxferry::internal::testing

@@ -17,7 +17,7 @@
 #include "mxferry/tensor.h"
 
 // Meshes for tests, and what their ranks must hold.
-namespace mxferry::testing {
+namespace mxferry::internal::testing {
 
 // One to three dimensions, their names in any order; rank 0.
 inline DeviceMesh any_mesh() {
@@ -100,4 +100,4 @@ inline int copies(const DeviceMesh& mesh, std::string_view native_name) {
   return static_cast<int>(count);
 }
 
-}  // namespace mxferry::testing
+}  // namespace mxferry::internal::testing

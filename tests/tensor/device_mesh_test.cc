@@ -7,7 +7,7 @@
 #include "mxferry/error.h"
 #include "tests/base/expect_error.h"
 
-namespace mxferry {
+namespace mxferry::internal {
 namespace {
 
 TEST(DeviceMesh, CountsItsRanks) {
@@ -57,4 +57,4 @@ TEST(DeviceMesh, ChecksPlacesAndNames) {
 }
 
 }  // namespace
-}  // namespace mxferry
+}  // namespace mxferry::internal

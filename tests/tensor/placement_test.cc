@@ -12,7 +12,7 @@
 #include "tests/base/expect_error.h"
 #include "tests/support/meshes.h"
 
-namespace mxferry {
+namespace mxferry::internal {
 namespace {
 
 // What PyTorch gives each rank: see make_placement_table.py.
@@ -109,4 +109,4 @@ TEST(LocalPart, RefusesWhatIsNoCut) {
 }
 
 }  // namespace
-}  // namespace mxferry
+}  // namespace mxferry::internal

@@ -11,7 +11,7 @@
 #include "mxferry/error.h"
 #include "mxferry/tensor.h"
 
-namespace mxferry {
+namespace mxferry::internal {
 namespace {
 
 using ::testing::ElementsAre;
@@ -138,4 +138,4 @@ RC_GTEST_PROP(StateDict, BehavesAsAPythonDict, ()) {
 }
 
 }  // namespace
-}  // namespace mxferry
+}  // namespace mxferry::internal

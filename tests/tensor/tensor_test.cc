@@ -10,7 +10,7 @@
 
 #include "mxferry/error.h"
 
-namespace mxferry {
+namespace mxferry::internal {
 namespace {
 
 constexpr std::int64_t kMost = std::numeric_limits<std::int64_t>::max();
@@ -104,4 +104,4 @@ RC_GTEST_PROP(Tensor, BytesAreElementsTimesBits, ()) {
 }
 
 }  // namespace
-}  // namespace mxferry
+}  // namespace mxferry::internal

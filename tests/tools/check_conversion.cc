@@ -11,8 +11,8 @@ int main(int argc, char** argv) {
     return 2;
   }
   try {
-    const mxferry::testing::CheckResult result =
-        mxferry::testing::check_conversion(argv[1], argv[2]);
+    const mxferry::internal::testing::CheckResult result =
+        mxferry::internal::testing::check_conversion(argv[1], argv[2]);
     if (!result.difference.empty()) {
       std::fprintf(stderr, "check_conversion: %s\n", result.difference.c_str());
       return 1;

@@ -18,7 +18,7 @@
 #include "tests/base/temp_folder.h"
 #include "tests/support/check_conversion.h"
 
-namespace mxferry {
+namespace mxferry::internal {
 namespace {
 
 namespace fs = std::filesystem;
@@ -92,7 +92,7 @@ std::set<std::string> file_names(const fs::path& folder) {
 std::map<std::string, std::string> contents(const std::string& source) {
   const SourceCheckpoint checkpoint = open_source(source);
   std::vector<std::string> files;
-  for (const Shard& shard : checkpoint.folder.shards) files.push_back(content_of(shard.path));
+  for (const ShardFile& shard : checkpoint.folder.shards) files.push_back(content_of(shard.path));
   std::map<std::string, std::string> tensors;
   for (const StoredTensor& tensor : checkpoint.catalog) {
     tensors[tensor.name] = std::string(name(tensor.dtype)) + to_string(tensor.shape) +
@@ -321,4 +321,4 @@ TEST_F(ConvertTest, WorksWithoutConfig) {
 }
 
 }  // namespace
-}  // namespace mxferry
+}  // namespace mxferry::internal

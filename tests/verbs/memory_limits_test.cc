@@ -8,12 +8,12 @@
 #include <string>
 
 #include "base/parallel.h"
+#include "flow/parts.h"
 #include "flow/run.h"
-#include "flow/share.h"
 #include "mxferry/error.h"
 #include "tests/base/expect_error.h"
 
-namespace mxferry {
+namespace mxferry::internal {
 namespace {
 
 using ::testing::AllOf;
@@ -51,7 +51,7 @@ MemoryFit fit_recipes(const std::vector<Recipe>& recipes, int threads, std::uint
                       std::uint64_t header_bytes,
                       std::optional<std::uint64_t> group_memory = std::nullopt) {
   const auto scratch = [&](const TileLimits& limits) {
-    return scratch_sizes(recipes, share_of(recipes, 0, 1), limits).total();
+    return scratch_sizes(recipes, recipes_of_part(recipes, 0, 1), limits).total();
   };
   return fit_memory(scratch, threads, max_memory, header_bytes, group_memory);
 }
@@ -78,7 +78,7 @@ RC_GTEST_PROP(FitMemory, StaysWithinWhatIsAllowed, ()) {
   RC_ASSERT(found->threads <= (threads == 0 ? available_threads() : threads));
   if (threads != 0) RC_ASSERT(found->threads == threads);
   const std::uint64_t buffers =
-      scratch_sizes(recipes, share_of(recipes, 0, 1), found->limits).total();
+      scratch_sizes(recipes, recipes_of_part(recipes, 0, 1), found->limits).total();
   RC_ASSERT(found->peak_memory >
             static_cast<std::uint64_t>(found->threads) * buffers + header_bytes);
 }
@@ -159,4 +159,4 @@ TEST(FitMemory, CountsTheHeaders) {
 }
 
 }  // namespace
-}  // namespace mxferry
+}  // namespace mxferry::internal

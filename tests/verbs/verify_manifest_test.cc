@@ -9,7 +9,7 @@
 #include "tests/base/expect_error.h"
 #include "tests/base/temp_folder.h"
 
-namespace mxferry {
+namespace mxferry::internal {
 namespace {
 
 namespace fs = std::filesystem;
@@ -116,4 +116,4 @@ TEST_F(VerifyManifest, KnowsBothHashesOfTheHub) {
 }
 
 }  // namespace
-}  // namespace mxferry
+}  // namespace mxferry::internal
