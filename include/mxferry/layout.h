@@ -12,7 +12,9 @@ enum class Layout {
   hf,    // Hugging Face transformers: MXFP4 (`..._blocks`, `..._scales`) or dense experts [E, in,
          // out]
   nemo,  // NeMo AutoModel's native names, always dense
-  original,  // OpenAI's release: fused qkv, MXFP4 or dense experts [E, out, in]
+  original,    // OpenAI's release: fused qkv, MXFP4 or dense experts [E, out, in]
+  torchtitan,  // torchtitan's native names, always dense, experts [E, out, in]
+  unsloth,     // unsloth's 16-bit models: always dense, a tensor [out, in] for each expert
 };
 
 // How the weights of the experts are stored; the dense ones are also the dtypes of all other

@@ -83,10 +83,13 @@ Description describe(const Catalog& catalog, const std::string& config) {
     if (problem.severity != Severity::fatal && !is_missing) continue;
     throw Error(problem.code, {.problem = problem.text, .tensor = problem.tensor});
   }
-  if (description.layout == Layout::original) {
-    throw Error(ErrorCode::unsupported, {.problem = "the tensors have OpenAI's names",
-                                         .expected = "names of Hugging Face's or NeMo AutoModel's",
-                                         .found = "'" + catalog[0].name + "'"});
+  const auto order = layout_row(*description.layout, "flex", ParameterKind::down_weight).order;
+  if (order != AxisOrder::in_out) {
+    throw Error(ErrorCode::unsupported,
+                {.problem = "the tensors have names of the " +
+                            std::string(name(*description.layout)) + " layout",
+                 .expected = "names of Hugging Face's or NeMo AutoModel's",
+                 .found = "'" + catalog[0].name + "'"});
   }
   return description;
 }
@@ -98,7 +101,7 @@ void check_kinds(const Description& description) {
         [&](const SourceParameter& source) { return source.parameter.kind == row.kind; });
     if (found) continue;
     throw Error(ErrorCode::missing_tensor,
-                {.problem = std::string("the model has no ") + mxferry::description(row.kind),
+                {.problem = std::string("the model has no ") + internal::description(row.kind),
                  .expected = "a tensor that ends in '" + std::string(row.suffix) + "'"});
   }
 }

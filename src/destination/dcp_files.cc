@@ -28,8 +28,9 @@ void check_dcp_shards(const ConvertOptions& options) {
     refuse("the number of ranks", fmt::format("1 to {}", kMostRanks),
            std::to_string(options.dcp_shards));
   }
-  if (options.to == Layout::original) {
-    refuse("--dcp-shards is for layouts that PyTorch trains", "--to hf or nemo", "--to original");
+  if (!layout_table(options.to).is_trained) {
+    refuse("--dcp-shards is for layouts that PyTorch trains", "--to hf, nemo or torchtitan",
+           "--to " + std::string(name(options.to)));
   }
   if (options.max_shard_size != ConvertOptions().max_shard_size) {
     refuse("--dcp-shards says how many files there are, so that they have no largest size",

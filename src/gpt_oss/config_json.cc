@@ -5,6 +5,7 @@
 #include <string_view>
 #include <utility>
 
+#include "gpt_oss/layout_table.h"
 #include "mxferry/error.h"
 
 namespace mxferry::internal {
@@ -118,10 +119,11 @@ std::int64_t size_value(const Json& json, std::string_view key, const std::files
     const auto value = entry->get<std::uint64_t>();
     if (value > 0 && value <= kLargest) return static_cast<std::int64_t>(value);
   }
-  throw Error(ErrorCode::invalid_config, {.problem = "'" + std::string(key) + "' is no size",
-                                          .file = file,
-                                          .expected = "a positive integer below 2^31",
-                                          .found = entry->dump().substr(0, 80)});
+  throw Error(ErrorCode::invalid_config,
+              {.problem = "'" + std::string(key) + "' is not a valid size",
+               .file = file,
+               .expected = "a positive integer below 2^31",
+               .found = entry->dump().substr(0, 80)});
 }
 
 Json quantization_config() {
@@ -281,9 +283,9 @@ GptOssConfig parse_config(const std::string& text, const std::filesystem::path& 
 std::string edit_config(const std::string& text, const std::filesystem::path& file,
                         const ConfigEdit& edit) {
   Json json = parse_object(text, file);
-  // The folder's config need not be of the style of its weights: nemo and hf share one.
+  // The folder's config need not be of the style of its weights: most layouts share one.
   const bool is_original = json.contains("num_experts") && !json.contains("num_local_experts");
-  if (edit.to == Layout::original) {
+  if (layout_table(edit.to).config == ConfigStyle::original) {
     if (!is_original) json = original_from_hf(json);
   } else {
     if (is_original) json = hf_from_original(json, file);

@@ -3,11 +3,12 @@
 #include <array>
 #include <cstddef>
 
+#include "gpt_oss/layout_table.h"
+
 namespace mxferry {
 
 namespace {
 
-constexpr std::array<std::string_view, 3> kLayoutNames = {"hf", "nemo", "original"};
 constexpr std::array<std::string_view, 4> kCodecNames = {"bf16", "f16", "f32", "mxfp4"};
 constexpr std::array<std::string_view, 2> kAxisOrderNames = {"out_in", "in_out"};
 
@@ -23,7 +24,7 @@ std::optional<Enum> parse(const std::array<std::string_view, kCount>& names,
 }  // namespace
 
 std::string_view name(Layout layout) noexcept {
-  return kLayoutNames[static_cast<std::size_t>(layout)];
+  return internal::layout_table(layout).name;
 }
 std::string_view name(Codec codec) noexcept {
   return kCodecNames[static_cast<std::size_t>(codec)];
@@ -32,7 +33,10 @@ std::string_view name(AxisOrder order) noexcept {
   return kAxisOrderNames[static_cast<std::size_t>(order)];
 }
 std::optional<Layout> parse_layout(std::string_view name) noexcept {
-  return parse<Layout>(kLayoutNames, name);
+  for (const internal::LayoutTable& table : internal::layout_tables()) {
+    if (table.name == name) return table.layout;
+  }
+  return std::nullopt;
 }
 std::optional<Codec> parse_codec(std::string_view name) noexcept {
   return parse<Codec>(kCodecNames, name);

@@ -77,6 +77,88 @@ constexpr std::array<LayoutRow, kParameterKinds> kOriginal = {{
     {head, "unembedding.weight", "", "", AxisOrder::out_in},
 }};
 
+// pytorch/torchtitan b5bcd76, models/gpt_oss: never packed, not transposed.
+constexpr std::array<LayoutRow, kParameterKinds> kTorchtitan = {{
+    {attention_norm, "attention_norm.weight", "", "", AxisOrder::out_in},
+    {query_weight, "attention.qkv_linear.wq.weight", "", "", AxisOrder::out_in},
+    {query_bias, "attention.qkv_linear.wq.bias", "", "", AxisOrder::out_in},
+    {key_weight, "attention.qkv_linear.wk.weight", "", "", AxisOrder::out_in},
+    {key_bias, "attention.qkv_linear.wk.bias", "", "", AxisOrder::out_in},
+    {value_weight, "attention.qkv_linear.wv.weight", "", "", AxisOrder::out_in},
+    {value_bias, "attention.qkv_linear.wv.bias", "", "", AxisOrder::out_in},
+    {output_weight, "attention.wo.weight", "", "", AxisOrder::out_in},
+    {output_bias, "attention.wo.bias", "", "", AxisOrder::out_in},
+    {sinks, "attention.sinks", "", "", AxisOrder::out_in},
+    {mlp_norm, "ffn_norm.weight", "", "", AxisOrder::out_in},
+    {router_weight, "moe.router.gate.weight", "", "", AxisOrder::out_in},
+    {router_bias, "moe.router.gate.bias", "", "", AxisOrder::out_in},
+    {gate_up_weight, "moe.routed_experts.inner_experts.mlp1_weight_EGD", "", "", AxisOrder::out_in},
+    {gate_up_bias, "moe.routed_experts.inner_experts.mlp1_bias_EG", "", "", AxisOrder::out_in},
+    {down_weight, "moe.routed_experts.inner_experts.mlp2_weight_EDF", "", "", AxisOrder::out_in},
+    {down_bias, "moe.routed_experts.inner_experts.mlp2_bias_ED", "", "", AxisOrder::out_in},
+    {embedding, "tok_embeddings.weight", "", "", AxisOrder::out_in},
+    {final_norm, "norm.weight", "", "", AxisOrder::out_in},
+    {head, "lm_head.weight", "", "", AxisOrder::out_in},
+}};
+
+// unsloth's 16-bit models (unsloth-zoo ce232d6, temporary_patches/gpt_oss.py): a tensor an expert,
+// rows of gate and up alternating as everywhere.
+constexpr std::array<LayoutRow, kParameterKinds> unsloth_rows() {
+  std::array<LayoutRow, kParameterKinds> rows = kHf;
+  for (LayoutRow& row : rows) {
+    row.blocks_ending = row.scales_ending = "";
+    row.order = AxisOrder::out_in;
+    if (row.kind == router_weight) row.suffix = "mlp.router.linear.weight";
+    if (row.kind == router_bias) row.suffix = "mlp.router.linear.bias";
+    if (row.kind == gate_up_weight) row.suffix = "mlp.experts.gate_up_projs.{E}.weight";
+    if (row.kind == gate_up_bias) row.suffix = "mlp.experts.gate_up_projs.{E}.bias";
+    if (row.kind == down_weight) row.suffix = "mlp.experts.down_projs.{E}.weight";
+    if (row.kind == down_bias) row.suffix = "mlp.experts.down_projs.{E}.bias";
+  }
+  return rows;
+}
+constexpr std::array<LayoutRow, kParameterKinds> kUnsloth = unsloth_rows();
+
+constexpr std::array<LayoutTable, 5> kLayouts = {{
+    {.layout = Layout::hf,
+     .name = "hf",
+     .rows = kHf,
+     .te_rows = kHf,
+     .layer_component = "layers",
+     .example = "model.layers.0.mlp.experts.gate_up_proj_blocks"},
+    {.layout = Layout::nemo,
+     .name = "nemo",
+     .rows = kNemo,
+     .te_rows = kNemoTe,
+     .layer_component = "layers",
+     .example = "model.layers.0.mlp.experts.gate_and_up_projs"},
+    {.layout = Layout::original,
+     .name = "original",
+     .rows = kOriginal,
+     .te_rows = kOriginal,
+     .layer_component = "block",
+     .keeps_prefix = false,
+     .config = ConfigStyle::original,
+     .has_dtypes_json = true,
+     .is_trained = false,
+     .samples_one_file = true,
+     .example = "block.0.mlp.mlp1_weight.blocks"},
+    {.layout = Layout::torchtitan,
+     .name = "torchtitan",
+     .rows = kTorchtitan,
+     .te_rows = kTorchtitan,
+     .layer_component = "layers",
+     .keeps_prefix = false,
+     .example = "layers.0.moe.routed_experts.inner_experts.mlp1_weight_EGD"},
+    {.layout = Layout::unsloth,
+     .name = "unsloth",
+     .rows = kUnsloth,
+     .te_rows = kUnsloth,
+     .layer_component = "layers",
+     .is_trained = false,
+     .example = "model.layers.0.mlp.experts.gate_up_projs.0.weight"},
+}};
+
 // The number N of a prefix that ends in COMPONENT.N., COMPONENT at the start or after a dot.
 std::optional<std::int64_t> layer_number(std::string_view prefix, std::string_view component) {
   if (!prefix.ends_with('.')) return std::nullopt;
@@ -99,22 +181,28 @@ std::optional<std::int64_t> layer_number(std::string_view prefix, std::string_vi
   return layer;
 }
 
-bool is_renamed_by_adapter(ParameterKind kind, std::string_view attn) {
-  return layout_row(Layout::hf, attn, kind).suffix != layout_row(Layout::nemo, attn, kind).suffix;
+bool is_renamed_by_adapter(const LayoutRow& row, std::string_view attn) {
+  const std::string_view hf = layout_row(Layout::hf, attn, row.kind).suffix;
+  const std::string_view nemo = layout_row(Layout::nemo, attn, row.kind).suffix;
+  return hf != nemo && (row.suffix == hf || row.suffix == nemo);
+}
+
+std::string fixed_prefix(const LayoutTable& table, std::optional<std::int64_t> layer) {
+  if (!layer) return "";
+  return std::string(table.layer_component) + "." + std::to_string(*layer) + ".";
 }
 
 // Whether a prefix may stand before a row of the layout, and the layer that it names.
-bool accept_prefix(Layout layout, std::string_view attn, const LayoutRow& row, NameMatch& match) {
-  const std::string_view component = layout == Layout::original ? "block" : "layers";
-  match.layer = layer_number(match.prefix, component);
-  if (layout == Layout::original) {
+bool accept_prefix(const LayoutTable& table, std::string_view attn, const LayoutRow& row,
+                   NameMatch& match) {
+  match.layer = layer_number(match.prefix, table.layer_component);
+  if (!table.keeps_prefix) {
     if (is_per_layer(row.kind) != match.layer.has_value()) return false;
-    const std::string expected = match.layer ? "block." + std::to_string(*match.layer) + "." : "";
-    if (match.prefix != expected) return false;
+    if (match.prefix != fixed_prefix(table, match.layer)) return false;
     match.prefix = published_prefix(row.kind, match.layer);
     return true;
   }
-  if (is_renamed_by_adapter(row.kind, attn)) return true;
+  if (is_renamed_by_adapter(row, attn)) return true;
   if (is_per_layer(row.kind)) return match.layer.has_value();
   const bool anchored = match.prefix.empty() || match.prefix.ends_with('.');
   return anchored && match.prefix.find("layers.") == std::string::npos;
@@ -122,16 +210,22 @@ bool accept_prefix(Layout layout, std::string_view attn, const LayoutRow& row, N
 
 }  // namespace
 
+std::span<const LayoutTable> layout_tables() {
+  return kLayouts;
+}
+
+const LayoutTable& layout_table(Layout layout) {
+  return kLayouts[static_cast<std::size_t>(layout)];
+}
+
 std::span<const LayoutRow> layout_rows(Layout layout, std::string_view attn) {
-  switch (layout) {
-    case Layout::hf:
-      return kHf;
-    case Layout::nemo:
-      return attn == "te" ? kNemoTe : kNemo;
-    case Layout::original:
-      return kOriginal;
-  }
-  return {};
+  const LayoutTable& table = layout_table(layout);
+  return attn == "te" ? table.te_rows : table.rows;
+}
+
+bool can_pack(Layout layout) {
+  return std::ranges::any_of(layout_table(layout).rows,
+                             [](const LayoutRow& row) { return !row.blocks_ending.empty(); });
 }
 
 const LayoutRow& layout_row(Layout layout, std::string_view attn, ParameterKind kind) {
@@ -153,7 +247,7 @@ std::optional<NameMatch> match_name(Layout layout, std::string_view attn, std::s
       if (!rest.ends_with(row.suffix)) continue;
       rest.remove_suffix(row.suffix.size());
       NameMatch match{piece, rows.subspan(i, 1), std::nullopt, std::string(rest)};
-      if (!accept_prefix(layout, attn, row, match)) continue;
+      if (!accept_prefix(layout_table(layout), attn, row, match)) continue;
       std::size_t end = i + 1;
       while (end < rows.size() && rows[end].suffix == row.suffix) ++end;
       match.rows = rows.subspan(i, end - i);
@@ -166,10 +260,11 @@ std::optional<NameMatch> match_name(Layout layout, std::string_view attn, std::s
 std::optional<std::string> tensor_name(Layout layout, std::string_view attn,
                                        const Parameter& parameter, Piece piece) {
   const LayoutRow& row = layout_row(layout, attn, parameter.kind);
+  const LayoutTable& table = layout_table(layout);
   std::string name = parameter.prefix;
-  if (layout == Layout::original) {
+  if (!table.keeps_prefix) {
     if (is_per_layer(parameter.kind) && !parameter.layer) return std::nullopt;
-    name = parameter.layer ? "block." + std::to_string(*parameter.layer) + "." : "";
+    name = fixed_prefix(table, parameter.layer);
   }
   name += row.suffix;
   if (piece == Piece::blocks) name += row.blocks_ending;

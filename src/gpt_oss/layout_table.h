@@ -17,8 +17,9 @@ namespace mxferry::internal {
 // How one layout stores one kind of parameter.
 struct LayoutRow {
   ParameterKind kind = ParameterKind::embedding;
-  // The end of the tensor's name. In `original` three rows share one suffix: the rows of the fused
-  // tensor are those of query, key and value, in the order of the table.
+  // The end of the tensor's name; kExpertField (stacks.h) in it stands for the number of an expert,
+  // where each has a tensor of its own. In `original` three rows share one suffix: the rows of the
+  // fused tensor are those of query, key and value, in the order of the table.
   std::string_view suffix;
   // Appended to the suffix where experts are packed; empty where the layout never packs this kind.
   std::string_view blocks_ending;
@@ -27,8 +28,38 @@ struct LayoutRow {
   AxisOrder order = AxisOrder::out_in;
 };
 
-// The rows in matching order. `attn` is BackendConfig::attn and matters to `nemo` alone.
+// Whose keys config.json has.
+enum class ConfigStyle { hf, original };
+
+// One layout. A new one is a row of the table in layout_table.cc, an enumerator of Layout, and a
+// fixture.
+struct LayoutTable {
+  Layout layout = Layout::hf;
+  std::string_view name;  // on the command line
+  std::span<const LayoutRow> rows;
+  std::span<const LayoutRow> te_rows;  // with BackendConfig::attn "te"; the same where that
+                                       // changes nothing
+  // What stands before the number of a layer, "layers" or "block".
+  std::string_view layer_component;
+  // Whether any prefix may stand before that and is kept, as in "model.layers.0."; else a name
+  // begins with the component, or at the top level with its suffix.
+  bool keeps_prefix = true;
+  ConfigStyle config = ConfigStyle::hf;
+  bool has_dtypes_json = false;
+  bool is_trained = true;  // PyTorch trains models of these names, and writes the files of ranks
+  bool samples_one_file = false;  // its published form is one file
+  std::string_view example;       // a name that only this layout has, for messages
+};
+
+// By Layout.
+std::span<const LayoutTable> layout_tables();
+const LayoutTable& layout_table(Layout layout);
+
+// The rows in matching order. `attn` is BackendConfig::attn.
 std::span<const LayoutRow> layout_rows(Layout layout, std::string_view attn);
+
+// Whether the layout has an MXFP4 form.
+bool can_pack(Layout layout);
 
 enum class Piece { dense, blocks, scales };
 
@@ -49,8 +80,8 @@ struct NameMatch {
 // the top level, stand at the start or after a dot.
 std::optional<NameMatch> match_name(Layout layout, std::string_view attn, std::string_view name);
 
-// The tensor's name; nullopt where the layout cannot name the parameter: `original` needs a layer
-// number.
+// The tensor's name; nullopt where the layout cannot name the parameter: without LayoutTable's
+// `keeps_prefix` it needs the number of the layer.
 std::optional<std::string> tensor_name(Layout layout, std::string_view attn,
                                        const Parameter& parameter, Piece piece);
 

@@ -1,6 +1,7 @@
 #pragma once
 
 #include <array>
+#include <cstddef>
 #include <cstdint>
 #include <optional>
 #include <string>
@@ -47,21 +48,85 @@ struct Parameter {
   auto operator<=>(const Parameter&) const = default;
 };
 
-// Whether every layer has one, as opposed to the model.
+// A size of the model that a dimension may have.
+enum class Size : std::uint8_t {
+  none,  // no such dimension
+  experts,
+  hidden,
+  intermediate,
+  gate_up_rows,  // 2 * intermediate
+  vocab,
+  heads,
+  query_rows,  // heads * head_dim
+  key_rows,    // key_value_heads * head_dim
+};
+
+// The part of the model that a parameter belongs to.
+enum class ModelPart : std::uint8_t { embedding, norms, attention, router, experts, head };
+
+const char* name(ModelPart part) noexcept;
+
+// One kind of parameter; the model family is the table of them.
+struct KindRow {
+  ParameterKind kind = ParameterKind::embedding;
+  const char* words = "";  // for people
+  ModelPart part = ModelPart::embedding;
+  bool per_layer = true;        // every layer has one, as opposed to the model
+  bool packable = false;        // may be stored as MXFP4
+  std::array<Size, 3> shape{};  // logical: [n], [out, in] or [expert, out, in]
+};
+
+// By ParameterKind.
+// clang-format off
+inline constexpr std::array<KindRow, kParameterKinds> kKindRows = [] {
+  using K = ParameterKind;
+  using P = ModelPart;
+  using enum Size;
+  return std::array<KindRow, kParameterKinds>{{
+      {K::embedding, "token embedding", P::embedding, false, false, {vocab, hidden}},
+      {K::attention_norm, "attention norm", P::norms, true, false, {hidden}},
+      {K::query_weight, "query projection", P::attention, true, false, {query_rows, hidden}},
+      {K::query_bias, "query bias", P::attention, true, false, {query_rows}},
+      {K::key_weight, "key projection", P::attention, true, false, {key_rows, hidden}},
+      {K::key_bias, "key bias", P::attention, true, false, {key_rows}},
+      {K::value_weight, "value projection", P::attention, true, false, {key_rows, hidden}},
+      {K::value_bias, "value bias", P::attention, true, false, {key_rows}},
+      {K::output_weight, "attention output projection", P::attention, true, false,
+       {hidden, query_rows}},
+      {K::output_bias, "attention output bias", P::attention, true, false, {hidden}},
+      {K::sinks, "attention sinks", P::attention, true, false, {heads}},
+      {K::mlp_norm, "MLP norm", P::norms, true, false, {hidden}},
+      {K::router_weight, "router", P::router, true, false, {experts, hidden}},
+      {K::router_bias, "router bias", P::router, true, false, {experts}},
+      {K::gate_up_weight, "experts' gate and up projection", P::experts, true, true,
+       {experts, gate_up_rows, hidden}},
+      {K::gate_up_bias, "experts' gate and up bias", P::experts, true, false,
+       {experts, gate_up_rows}},
+      {K::down_weight, "experts' down projection", P::experts, true, true,
+       {experts, hidden, intermediate}},
+      {K::down_bias, "experts' down bias", P::experts, true, false, {experts, hidden}},
+      {K::final_norm, "final norm", P::norms, false, false, {hidden}},
+      {K::head, "head", P::head, false, false, {vocab, hidden}},
+  }};
+}();
+// clang-format on
+
+constexpr const KindRow& kind_row(ParameterKind kind) noexcept {
+  return kKindRows[static_cast<std::size_t>(kind)];
+}
+
 constexpr bool is_per_layer(ParameterKind kind) noexcept {
-  return kind != ParameterKind::embedding && kind != ParameterKind::final_norm &&
-         kind != ParameterKind::head;
+  return kind_row(kind).per_layer;
 }
 
 // The experts' weight matrices: the only parameters that are ever packed.
 constexpr bool is_expert_weight(ParameterKind kind) noexcept {
-  return kind == ParameterKind::gate_up_weight || kind == ParameterKind::down_weight;
+  return kind_row(kind).packable;
 }
 
 // What each expert has for itself, weights and biases: their first dimension counts the experts.
 constexpr bool is_expert_parameter(ParameterKind kind) noexcept {
-  return is_expert_weight(kind) || kind == ParameterKind::gate_up_bias ||
-         kind == ParameterKind::down_bias;
+  return kind_row(kind).part == ModelPart::experts;
 }
 
 // The prefix that published checkpoints have: "model.layers.N.", "model." or "".
@@ -72,6 +137,8 @@ std::string published_prefix(ParameterKind kind, std::optional<std::int64_t> lay
 std::optional<Shape> logical_shape(ParameterKind kind, const GptOssConfig& config);
 
 // A plain name for people, for example "experts' gate and up projection".
-const char* description(ParameterKind kind) noexcept;
+constexpr const char* description(ParameterKind kind) noexcept {
+  return kind_row(kind).words;
+}
 
 }  // namespace mxferry::internal

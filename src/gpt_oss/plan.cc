@@ -8,6 +8,7 @@
 
 #include "base/checked.h"
 #include "base/natural_order.h"
+#include "gpt_oss/stacks.h"
 #include "mxferry/error.h"
 #include "mxferry/mxfp4.h"
 
@@ -18,12 +19,13 @@ class Planner {
  public:
   Planner(const Catalog& source, const Description& description, const Target& target)
       : source_(source), description_(description), target_(target) {
-    if (target.layout == Layout::nemo && target.dtype == Codec::mxfp4) {
-      throw Error(ErrorCode::invalid_argument,
-                  {.problem = "the nemo layout has no MXFP4 form",
-                   .expected = "dtype bf16, f16 or f32",
-                   .found = "mxfp4",
-                   .advice = "Use the hf or the original layout for MXFP4"});
+    if (!can_pack(target.layout) && target.dtype == Codec::mxfp4) {
+      throw Error(
+          ErrorCode::invalid_argument,
+          {.problem = "the " + std::string(name(target.layout)) + " layout has no MXFP4 form",
+           .expected = "dtype bf16, f16 or f32",
+           .found = "mxfp4",
+           .advice = "Use the hf or the original layout for MXFP4"});
     }
     dequantizes_ = description.packed && target.dtype != Codec::mxfp4;
     if (target.dtype) {
@@ -37,6 +39,8 @@ class Planner {
     for (const SourceParameter* parameter : in_table_order()) add(*parameter);
     for (const std::size_t tensor : description_.unknown) pass_through(tensor);
     check_fused();
+    split_stacks(plan_.target, plan_.recipes);
+    leave_out_experts();
     sort_targets();
     plan_.excluded = excluded_.size();
     plan_.dtype = target_.dense_dtype && !dtype_ ? target_.dense_dtype : dtype_;
@@ -60,9 +64,12 @@ class Planner {
                       AxisOrder order) const;
   void pass_through(std::size_t tensor);
   void check_fused() const;
+  void leave_out_experts();
   void sort_targets();
 
+  // Of a stack the names of its experts decide: leave_out_experts().
   bool is_excluded(const std::string& name) {
+    if (name.find(kExpertField) != std::string::npos) return false;
     const bool excluded = target_.excluded && target_.excluded(name);
     if (excluded) excluded_.insert(name);
     return excluded;
@@ -289,6 +296,24 @@ void Planner::check_fused() const {
   }
 }
 
+void Planner::leave_out_experts() {
+  if (!target_.excluded) return;
+  std::vector<bool> is_out;
+  for (const StoredTensor& tensor : plan_.target) is_out.push_back(is_excluded(tensor.name));
+  std::erase_if(plan_.recipes, [&](const Recipe& recipe) { return is_out[recipe.target]; });
+  Catalog kept;
+  std::vector<std::size_t> place(is_out.size());
+  for (std::size_t i = 0; i < is_out.size(); ++i) {
+    place[i] = kept.size();
+    if (!is_out[i]) kept.push_back(std::move(plan_.target[i]));
+  }
+  plan_.target = std::move(kept);
+  for (Recipe& recipe : plan_.recipes) {
+    recipe.target = place[recipe.target];
+    recipe.target_scales = place[recipe.target_scales];
+  }
+}
+
 void Planner::sort_targets() {
   std::vector<std::size_t> order(plan_.target.size());
   std::iota(order.begin(), order.end(), std::size_t{0});
@@ -322,7 +347,8 @@ void check_attn(Layout layout, const std::string& attn) {
     throw Error(ErrorCode::invalid_argument,
                 {.problem = "unknown attention backend", .expected = "flex or te", .found = attn});
   }
-  if (attn == "te" && layout != Layout::nemo) {
+  const LayoutTable& table = layout_table(layout);
+  if (attn == "te" && table.rows.data() == table.te_rows.data()) {
     throw Error(ErrorCode::invalid_argument,
                 {.problem = "--attn te gives the sinks a name of the nemo layout",
                  .expected = "--to nemo",

@@ -1,7 +1,7 @@
 #include "gpt_oss/probe.h"
 
 #include <algorithm>
-#include <array>
+#include <iterator>
 #include <map>
 #include <set>
 #include <string_view>
@@ -29,8 +29,10 @@ class Prober {
       : catalog_(catalog),
         missing_(missing),
         has_config_(config.has_value()),
-        is_distributed_(std::ranges::any_of(
-            catalog, [](const StoredTensor& tensor) { return !tensor.chunks.empty(); })),
+        is_distributed_(std::ranges::any_of(catalog,
+                                            [](const StoredTensor& tensor) {
+                                              return !tensor.chunks.empty() && tensor.stacked == 0;
+                                            })),
         orientations_(orientations) {
     result_.config = config.value_or(GptOssConfig{});
   }
@@ -106,50 +108,57 @@ void Prober::tell_the_rest() {
   }
 }
 
-// A row that only one of the layouts has tells them apart.
-bool is_telling(Layout layout, const LayoutRow& row) {
-  if (layout == Layout::original) return true;
-  const Layout other = layout == Layout::hf ? Layout::nemo : Layout::hf;
-  return layout_row(other, "flex", row.kind).suffix != row.suffix;
+// The layout that alone knows the name; nullopt where none does, or several. A layout that finds
+// the number of a layer in it comes before one that does not: "block.N.mlp.gate.weight" ends like a
+// name of nemo's.
+std::optional<Layout> only_layout_of(const std::string& name) {
+  std::vector<Layout> with_layer;
+  std::vector<Layout> without;
+  for (const LayoutTable& table : layout_tables()) {
+    const auto match = match_name(table.layout, "flex", name);
+    if (match) (match->layer ? with_layer : without).push_back(table.layout);
+  }
+  const std::vector<Layout>& found = with_layer.empty() ? without : with_layer;
+  return found.size() == 1 ? std::optional(found[0]) : std::nullopt;
+}
+
+std::string examples() {
+  std::string text;
+  const std::size_t count = layout_tables().size();
+  for (std::size_t i = 0; i < count; ++i) {
+    const LayoutTable& table = layout_tables()[i];
+    text += i == 0 ? "" : i + 1 < count ? ", " : " or ";
+    text += "'" + std::string(table.example) + "' (" + std::string(table.name) + ")";
+  }
+  return text;
 }
 
 void Prober::detect_layout() {
-  std::array<std::string, 3> witness;
+  std::map<Layout, std::string> witness;
   for (const StoredTensor& tensor : catalog_) {
-    for (const Layout layout : {Layout::hf, Layout::nemo, Layout::original}) {
-      const auto match = match_name(layout, "flex", tensor.name);
-      std::string& name = witness[static_cast<std::size_t>(layout)];
-      // "block.N.mlp.gate.weight" ends like a nemo name; the prefix decides.
-      if (layout == Layout::nemo && tensor.name.starts_with("block.")) continue;
-      if (match && name.empty() && is_telling(layout, match->rows[0])) name = tensor.name;
-    }
+    if (const auto layout = only_layout_of(tensor.name)) witness.try_emplace(*layout, tensor.name);
     if (tensor.name.ends_with(layout_row(Layout::nemo, "te", ParameterKind::sinks).suffix))
       result_.attn = "te";
   }
-  std::vector<Layout> found;
-  for (const Layout layout : {Layout::hf, Layout::nemo, Layout::original}) {
-    if (!witness[static_cast<std::size_t>(layout)].empty()) found.push_back(layout);
-  }
-  if (found.size() == 1) {
-    result_.layout = found[0];
-    result_.layout_reason = "names such as '" + witness[static_cast<std::size_t>(found[0])] + "'";
+  if (witness.size() == 1) {
+    const auto& [layout, name] = *witness.begin();
+    result_.layout = layout;
+    result_.layout_reason = "names such as '" + name + "'";
     return;
   }
-  if (found.empty()) {
+  if (witness.empty()) {
     if (catalog_.empty() && !missing_.empty()) return;  // judge_missing() says why
     fatal(ErrorCode::unknown_layout, "",
-          "no tensor has a name that gpt-oss checkpoints have; expected names such as "
-          "'model.layers.0.mlp.experts.gate_up_proj_blocks' (hf), "
-          "'model.layers.0.mlp.experts.gate_and_up_projs' (nemo) "
-          "or 'block.0.mlp.mlp1_weight.blocks' (original)" +
+          "no tensor has a name that gpt-oss checkpoints have; expected names such as " +
+              examples() +
               (catalog_.empty() ? std::string() : ", found '" + catalog_[0].name + "'"));
     return;
   }
-  const std::string& a = witness[static_cast<std::size_t>(found[0])];
-  const std::string& b = witness[static_cast<std::size_t>(found[1])];
+  const auto& [a, name_a] = *witness.begin();
+  const auto& [b, name_b] = *std::next(witness.begin());
   fatal(ErrorCode::unknown_layout, "",
-        "the names are of two layouts: '" + a + "' is " + std::string(name(found[0])) + ", '" + b +
-            "' is " + std::string(name(found[1])) + "; keep the files of one of them");
+        "the names are of two layouts: '" + name_a + "' is " + std::string(name(a)) + ", '" +
+            name_b + "' is " + std::string(name(b)) + "; keep the files of one of them");
 }
 
 void Prober::group() {
@@ -167,19 +176,22 @@ void Prober::group() {
     if (is_new) order_.emplace_back(parameter, i);
     Pieces& pieces = entry->second;
     pieces.rows = match->rows;
-    std::optional<std::size_t>& slot = match->piece == Piece::dense    ? pieces.dense
-                                       : match->piece == Piece::blocks ? pieces.blocks
-                                                                       : pieces.scales;
+    // Programs that load packed weights and save dense ones may keep the names.
+    const bool is_dense = match->piece == Piece::blocks && is_dense_float(tensor.dtype);
+    const Piece piece = is_dense ? Piece::dense : match->piece;
+    std::optional<std::size_t>& slot = piece == Piece::dense    ? pieces.dense
+                                       : piece == Piece::blocks ? pieces.blocks
+                                                                : pieces.scales;
     if (slot) {
       fatal(ErrorCode::name_collision, tensor.name,
             "the same parameter is there twice: also as '" + catalog_[*slot].name + "'");
     }
     slot = i;
-    if (match->piece != Piece::scales) {
+    if (piece != Piece::scales) {
       geometry_.push_back(
-          {parameter.kind, match->piece == Piece::blocks, match->rows.size() > 1, tensor.shape});
+          {parameter.kind, piece == Piece::blocks, match->rows.size() > 1, tensor.shape});
     }
-    if (match->piece != Piece::dense) result_.packed = true;
+    if (piece != Piece::dense) result_.packed = true;
     if (parameter.layer) layers_found_ = std::max(layers_found_, *parameter.layer + 1);
   }
 }
@@ -187,7 +199,7 @@ void Prober::group() {
 // Whether a tensor of a distributed checkpoint may have lost its end: nothing in the files tells
 // where it was.
 bool may_lack_its_end(const StoredTensor& tensor, const Shape& expected) {
-  return !tensor.chunks.empty() && tensor.shape.size() == expected.size() &&
+  return !tensor.chunks.empty() && tensor.stacked == 0 && tensor.shape.size() == expected.size() &&
          std::ranges::equal(tensor.shape, expected, std::ranges::less_equal());
 }
 
@@ -378,8 +390,8 @@ void Prober::judge_missing() {
   }
   for (const MissingName& missing : missing_) {
     bool stale = false;
-    for (const Layout layout : {Layout::hf, Layout::nemo, Layout::original}) {
-      const auto match = match_name(layout, "flex", missing.tensor);
+    for (const LayoutTable& table : layout_tables()) {
+      const auto match = match_name(table.layout, "flex", missing.tensor);
       if (!match) continue;
       const Parameter parameter = match->parameter(match->rows[0]);
       stale = stale || present.contains({parameter.kind, parameter.layer});
@@ -420,8 +432,9 @@ void Prober::check_layers() {
     for (std::int64_t layer = 0; layer < end && reported < 8; ++layer) {
       if (found.contains(layer)) continue;
       ++reported;
+      const LayoutTable& table = layout_table(*result_.layout);
       const std::string before =
-          *result_.layout == Layout::original ? "block." : prefix + "layers.";
+          (table.keeps_prefix ? prefix : "") + std::string(table.layer_component) + ".";
       fatal(ErrorCode::missing_layer, "",
             "layer " + std::to_string(layer) + " of " + std::to_string(end) + " is missing (" +
                 before + std::to_string(layer) + ".*)");

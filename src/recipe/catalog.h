@@ -29,6 +29,8 @@ struct StoredTensor {
   // once, by the first element that they hold. Where there are several, `shard` and `offset` are
   // those of the first.
   std::vector<StoredChunk> chunks = {};
+  // Of how many tensors of the files it is the stack; 0 for a tensor of the files.
+  std::size_t stacked = 0;
 };
 
 // All tensors of one checkpoint.

@@ -76,10 +76,15 @@ bool has_experts(const Recipe& recipe) noexcept {
 
 ChunkedRecipes chunk_recipes(const Catalog& target, const std::vector<Recipe>& recipes,
                              std::size_t parts) {
+  return chunk_recipes(target, recipes, [parts](const StoredTensor&) { return parts; });
+}
+
+ChunkedRecipes chunk_recipes(const Catalog& target, const std::vector<Recipe>& recipes,
+                             const std::function<std::size_t(const StoredTensor&)>& parts_of) {
   std::vector<std::vector<Chunk>> chunks;  // by tensor, then part
   ChunkedRecipes cut;
   for (const StoredTensor& tensor : target) {
-    chunks.push_back(chunks_of(tensor, parts));
+    chunks.push_back(chunks_of(tensor, parts_of(tensor)));
     cut.parts = std::max(cut.parts, chunks.back().size());
   }
   for (std::size_t part = 0; part < cut.parts; ++part) {

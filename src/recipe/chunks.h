@@ -2,6 +2,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <functional>
 #include <vector>
 
 #include "recipe/catalog.h"
@@ -25,5 +26,8 @@ struct ChunkedRecipes {
 // whole by expert; a recipe with experts fills its target alone, one index of dimension 0 each.
 ChunkedRecipes chunk_recipes(const Catalog& target, const std::vector<Recipe>& recipes,
                              std::size_t parts);
+// The same with a number of parts for each tensor.
+ChunkedRecipes chunk_recipes(const Catalog& target, const std::vector<Recipe>& recipes,
+                             const std::function<std::size_t(const StoredTensor&)>& parts_of);
 
 }  // namespace mxferry::internal

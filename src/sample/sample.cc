@@ -17,6 +17,7 @@
 #include "flow/run.h"
 #include "gpt_oss/config_json.h"
 #include "gpt_oss/plan.h"
+#include "gpt_oss/stacks.h"
 #include "mxferry/error.h"
 #include "mxferry/mxfp4.h"
 #include "sample/sample_files.h"
@@ -80,7 +81,9 @@ void check_options(const SampleOptions& options) {
 std::vector<StoredTensor*> in_published_order(Catalog& catalog, const Target& target) {
   std::vector<std::pair<std::string, StoredTensor*>> named;
   for (StoredTensor& tensor : catalog) {
-    const NameMatch match = *match_name(target.layout, target.attn, tensor.name);
+    const auto expert = parse_expert_name(target.layout, tensor.name);
+    const std::string& name = expert ? expert->stack : tensor.name;
+    const NameMatch match = *match_name(target.layout, target.attn, name);
     named.emplace_back(
         *tensor_name(Layout::original, "flex", match.parameter(match.rows[0]), match.piece),
         &tensor);
@@ -105,7 +108,7 @@ std::uint64_t shard_limit(const Catalog& catalog) {
 }
 
 std::vector<std::string> assign_files(Catalog& catalog, const Target& target) {
-  if (target.layout == Layout::original) {
+  if (layout_table(target.layout).samples_one_file) {
     assign_shards(in_published_order(catalog, target), UINT64_MAX);
     return {shard_name(0, 1)};
   }
@@ -131,7 +134,7 @@ void write_small_files(const SampleOptions& options, const Plan& plan, Destinati
   const std::string original = sample_original_config(options.config);
   const ConfigEdit edit{.to = options.to, .packed = plan.packed, .torch_dtype = std::nullopt};
   write("config.json", edit_config(original, "config.json", edit));
-  if (options.to == Layout::original) write("dtypes.json", dtypes_text(plan.target));
+  if (layout_table(options.to).has_dtypes_json) write("dtypes.json", dtypes_text(plan.target));
   for (const auto& [name, text] : sample_side_files(options.config)) write(name, text);
   folder.note_side_files(names);
 }
@@ -155,7 +158,7 @@ SampleReport write_sample(const SampleOptions& options) {
   const Target target{
       .layout = options.to,
       .attn = options.backend.attn,
-      .dtype = options.dtype.value_or(options.to == Layout::nemo ? Codec::bf16 : Codec::mxfp4),
+      .dtype = options.dtype.value_or(can_pack(options.to) ? Codec::mxfp4 : Codec::bf16),
       .dense_dtype = std::nullopt,
       .excluded = {}};
   Plan plan = make_plan(source.catalog(), probe(source.catalog(), {}, options.config), target);

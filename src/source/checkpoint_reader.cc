@@ -50,6 +50,18 @@ void check_memory(const ReadableTensor& tensor, const Region& region) {
          region.data == nullptr ? "none" : "another");
 }
 
+// The box of one expert's tensor as one of the stack that the recipe cuts it from.
+void stack(RegionRead& read) {
+  const Recipe& recipe = *read.recipe;
+  const bool has_experts =
+      recipe.operation == Operation::decode || recipe.operation == Operation::transpose;
+  if (!has_experts || read.shape.size() != 2) return;
+  read.shape.insert(read.shape.begin(), recipe.first_expert + 1);
+  read.begin.insert(read.begin.begin(), recipe.first_expert);
+  read.extent.insert(read.extent.begin(), 1);
+  read.strides.insert(read.strides.begin(), 0);
+}
+
 // Leaves the rows of the box that the recipe fills, where the tensor is fused. False where there
 // are none.
 bool narrow_to_recipe(RegionRead& read, const StoredTensor& tensor) {
@@ -121,7 +133,9 @@ void CheckpointReader::State::add_reads(const Region& region,
                     .from = recipe.from,
                     .to = region.dtype};
     if (recipe.operation == Operation::copy) read.from = tensor.dtype;
-    if (narrow_to_recipe(read, plan.target[region.tensor])) reads.push_back(std::move(read));
+    if (!narrow_to_recipe(read, plan.target[region.tensor])) continue;
+    stack(read);
+    reads.push_back(std::move(read));
   }
 }
 

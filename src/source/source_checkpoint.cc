@@ -11,6 +11,7 @@
 #include "checkpoint/weights_folder.h"
 #include "flow/source.h"
 #include "gpt_oss/config_json.h"
+#include "gpt_oss/stacks.h"
 #include "mxferry/error.h"
 #include "mxfp4/fingerprint.h"
 
@@ -139,6 +140,7 @@ SourceCheckpoint open_source(const std::string& source, std::optional<AxisOrder>
   checkpoint.side_folder = find_side_folder(checkpoint.folder.path);
   checkpoint.catalog = make_catalog(checkpoint.folder);
   std::ranges::copy(checkpoint.folder.problems, std::back_inserter(checkpoint.problems));
+  stack_experts(checkpoint.catalog, checkpoint.problems);
   checkpoint.config_text = read_config(checkpoint, checkpoint.problems);
   std::vector<MissingName> missing;
   missing.reserve(checkpoint.folder.missing.size());

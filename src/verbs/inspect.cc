@@ -12,33 +12,9 @@ using namespace internal;
 
 namespace {
 
-// The part of the model that a parameter belongs to.
-const char* part(ParameterKind kind) {
-  switch (kind) {
-    case ParameterKind::embedding:
-      return "embedding";
-    case ParameterKind::head:
-      return "head";
-    case ParameterKind::attention_norm:
-    case ParameterKind::mlp_norm:
-    case ParameterKind::final_norm:
-      return "norms";
-    case ParameterKind::router_weight:
-    case ParameterKind::router_bias:
-      return "router";
-    case ParameterKind::gate_up_weight:
-    case ParameterKind::gate_up_bias:
-    case ParameterKind::down_weight:
-    case ParameterKind::down_bias:
-      return "experts";
-    default:
-      return "attention";
-  }
-}
-
-void add(TensorTotal& total, std::uint64_t bytes) {
-  ++total.tensors;
-  total.bytes += bytes;
+void add(TensorTotal& total, const StoredTensor& tensor) {
+  total.tensors += std::max<std::size_t>(1, tensor.stacked);
+  total.bytes += tensor.byte_count;
 }
 
 // The part of every tensor; a fused one has the part of its first parameter, which all of its
@@ -46,8 +22,9 @@ void add(TensorTotal& total, std::uint64_t bytes) {
 std::vector<const char*> parts(const SourceCheckpoint& checkpoint) {
   std::vector<const char*> result(checkpoint.catalog.size(), "unknown");
   for (const SourceParameter& parameter : checkpoint.description.parameters) {
-    result[parameter.form.tensor] = part(parameter.parameter.kind);
-    if (parameter.form.packed) result[parameter.form.scales] = part(parameter.parameter.kind);
+    const char* const part = internal::name(kind_row(parameter.parameter.kind).part);
+    result[parameter.form.tensor] = part;
+    if (parameter.form.packed) result[parameter.form.scales] = part;
   }
   return result;
 }
@@ -76,9 +53,9 @@ InspectReport inspect(const std::string& source) {
   const std::vector<const char*> part_of = parts(checkpoint);
   for (std::size_t i = 0; i < checkpoint.catalog.size(); ++i) {
     const StoredTensor& tensor = checkpoint.catalog[i];
-    add(report.total, tensor.byte_count);
-    add(report.by_dtype[std::string(name(tensor.dtype))], tensor.byte_count);
-    add(report.by_part[part_of[i]], tensor.byte_count);
+    add(report.total, tensor);
+    add(report.by_dtype[std::string(name(tensor.dtype))], tensor);
+    add(report.by_part[part_of[i]], tensor);
   }
   for (const std::size_t tensor : description.unknown)
     report.unknown.push_back(checkpoint.catalog[tensor].name);

@@ -85,7 +85,9 @@ void summarize(const ConvertOptions& options, PreparedConversion& p) {
   summary.source = p.source.folder.path;
   summary.from = *p.source.description.layout;
   summary.to = options.to;
-  summary.tensors_in = p.source.catalog.size();
+  for (const StoredTensor& tensor : p.source.catalog) {
+    summary.tensors_in += std::max<std::size_t>(1, tensor.stacked);
+  }
   for (const Recipe& recipe : p.plan.recipes) {
     summary.bytes_in += source_bytes(recipe);
     summary.bytes_out += target_bytes(recipe);
@@ -182,7 +184,7 @@ std::map<std::string, std::string> made_files(const ConvertOptions& options,
     texts["config.json"] =
         edit_config(*p.source.config_text, p.source.side_folder / "config.json", edit);
   }
-  if (options.to == Layout::original) texts["dtypes.json"] = dtypes_text(p.plan.target);
+  if (layout_table(options.to).has_dtypes_json) texts["dtypes.json"] = dtypes_text(p.plan.target);
   return texts;
 }
 

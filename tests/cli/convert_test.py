@@ -22,7 +22,7 @@ from command import SOURCE, USAGE, CommandTest
 EXPERTS, HIDDEN, INTERMEDIATE = 4, 64, 96
 # What `mxferry sample` can write.
 SAMPLES = [("hf", "mxfp4"), ("hf", "bf16"), ("nemo", "bf16"), ("original", "mxfp4")]
-SAMPLES += [("original", "bf16")]
+SAMPLES += [("original", "bf16"), ("torchtitan", "bf16"), ("unsloth", "bf16")]
 
 
 class Layouts(CommandTest):
@@ -43,7 +43,7 @@ class Layouts(CommandTest):
         for layout, dtype in SAMPLES:
             self.sample(f"{layout}-{dtype}", "--to", layout, "--dtype", dtype, "--wild")
         for layout, dtype in SAMPLES:
-            for target in ("hf", "nemo", "original"):
+            for target in ("hf", "nemo", "original", "torchtitan", "unsloth"):
                 with self.subTest(f"{layout} {dtype} to {target}"):
                     source, written = f"{layout}-{dtype}", f"{layout}-{dtype}-as-{target}"
                     self.convert(source, written, "--to", target)

@@ -25,8 +25,11 @@ SOURCES = {
     "original mxfp4": ["--to", "original"],
     "original bf16": ["--to", "original", "--dtype", "bf16"],
     "wild": ["--to", "hf", "--wild"],
+    "torchtitan": ["--to", "torchtitan"],
+    "unsloth": ["--to", "unsloth"],
 }
 TARGETS = [["--to", "hf"], ["--to", "nemo"], ["--to", "nemo", "--attn", "te"], ["--to", "original"]]
+TARGETS += [["--to", "torchtitan"], ["--to", "unsloth"]]
 DTYPES = [[], *(["--dtype", dtype] for dtype in ("bf16", "f16", "f32", "mxfp4"))]
 MORE = [
     *(["hf bf16", "--to", "hf", "--dtype", "mxfp4", "--quant-mode", m] for m in ("ocp", "even")),

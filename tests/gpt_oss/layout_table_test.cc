@@ -18,53 +18,82 @@ struct Table {
   const char* attn;
   const char* text;
 };
-constexpr std::array<Table, 4> kTables = {{{Layout::hf, "flex", "hf"},
+constexpr std::array<Table, 6> kTables = {{{Layout::hf, "flex", "hf"},
                                            {Layout::nemo, "flex", "nemo"},
                                            {Layout::nemo, "te", "nemo te"},
-                                           {Layout::original, "flex", "original"}}};
+                                           {Layout::original, "flex", "original"},
+                                           {Layout::torchtitan, "flex", "torchtitan"},
+                                           {Layout::unsloth, "flex", "unsloth"}}};
 
 // The names as the projects write them, for layer 7, by kTables; where experts are concerned the
 // dense ones.
 struct Names {
   ParameterKind kind;
-  std::array<const char*, 4> names;
+  std::array<const char*, 6> names;
 };
 const std::vector<Names>& names() {
   static const std::vector<Names> table = [] {
-    const auto same = [](ParameterKind kind, const char* name, const char* original) {
-      return Names{kind, {name, name, name, original}};
+    const auto same = [](ParameterKind kind, const char* name, const char* original,
+                         const char* titan) {
+      return Names{kind, {name, name, name, original, titan, name}};
     };
     return std::vector<Names>{
-        same(embedding, "model.embed_tokens.weight", "embedding.weight"),
-        same(attention_norm, "model.layers.7.input_layernorm.weight", "block.7.attn.norm.scale"),
-        same(query_weight, "model.layers.7.self_attn.q_proj.weight", "block.7.attn.qkv.weight"),
-        same(query_bias, "model.layers.7.self_attn.q_proj.bias", "block.7.attn.qkv.bias"),
-        same(key_weight, "model.layers.7.self_attn.k_proj.weight", "block.7.attn.qkv.weight"),
-        same(key_bias, "model.layers.7.self_attn.k_proj.bias", "block.7.attn.qkv.bias"),
-        same(value_weight, "model.layers.7.self_attn.v_proj.weight", "block.7.attn.qkv.weight"),
-        same(value_bias, "model.layers.7.self_attn.v_proj.bias", "block.7.attn.qkv.bias"),
-        same(output_weight, "model.layers.7.self_attn.o_proj.weight", "block.7.attn.out.weight"),
-        same(output_bias, "model.layers.7.self_attn.o_proj.bias", "block.7.attn.out.bias"),
+        same(embedding, "model.embed_tokens.weight", "embedding.weight", "tok_embeddings.weight"),
+        same(attention_norm, "model.layers.7.input_layernorm.weight", "block.7.attn.norm.scale",
+             "layers.7.attention_norm.weight"),
+        same(query_weight, "model.layers.7.self_attn.q_proj.weight", "block.7.attn.qkv.weight",
+             "layers.7.attention.qkv_linear.wq.weight"),
+        same(query_bias, "model.layers.7.self_attn.q_proj.bias", "block.7.attn.qkv.bias",
+             "layers.7.attention.qkv_linear.wq.bias"),
+        same(key_weight, "model.layers.7.self_attn.k_proj.weight", "block.7.attn.qkv.weight",
+             "layers.7.attention.qkv_linear.wk.weight"),
+        same(key_bias, "model.layers.7.self_attn.k_proj.bias", "block.7.attn.qkv.bias",
+             "layers.7.attention.qkv_linear.wk.bias"),
+        same(value_weight, "model.layers.7.self_attn.v_proj.weight", "block.7.attn.qkv.weight",
+             "layers.7.attention.qkv_linear.wv.weight"),
+        same(value_bias, "model.layers.7.self_attn.v_proj.bias", "block.7.attn.qkv.bias",
+             "layers.7.attention.qkv_linear.wv.bias"),
+        same(output_weight, "model.layers.7.self_attn.o_proj.weight", "block.7.attn.out.weight",
+             "layers.7.attention.wo.weight"),
+        same(output_bias, "model.layers.7.self_attn.o_proj.bias", "block.7.attn.out.bias",
+             "layers.7.attention.wo.bias"),
         {sinks,
          {"model.layers.7.self_attn.sinks", "model.layers.7.self_attn.sinks",
-          "model.layers.7.self_attn.attn_module.softmax_offset", "block.7.attn.sinks"}},
-        same(mlp_norm, "model.layers.7.post_attention_layernorm.weight", "block.7.mlp.norm.scale"),
+          "model.layers.7.self_attn.attn_module.softmax_offset", "block.7.attn.sinks",
+          "layers.7.attention.sinks", "model.layers.7.self_attn.sinks"}},
+        same(mlp_norm, "model.layers.7.post_attention_layernorm.weight", "block.7.mlp.norm.scale",
+             "layers.7.ffn_norm.weight"),
         {router_weight,
          {"model.layers.7.mlp.router.weight", "model.layers.7.mlp.gate.weight",
-          "model.layers.7.mlp.gate.weight", "block.7.mlp.gate.weight"}},
+          "model.layers.7.mlp.gate.weight", "block.7.mlp.gate.weight",
+          "layers.7.moe.router.gate.weight", "model.layers.7.mlp.router.linear.weight"}},
         {router_bias,
          {"model.layers.7.mlp.router.bias", "model.layers.7.mlp.gate.bias",
-          "model.layers.7.mlp.gate.bias", "block.7.mlp.gate.bias"}},
+          "model.layers.7.mlp.gate.bias", "block.7.mlp.gate.bias", "layers.7.moe.router.gate.bias",
+          "model.layers.7.mlp.router.linear.bias"}},
         {gate_up_weight,
          {"model.layers.7.mlp.experts.gate_up_proj", "model.layers.7.mlp.experts.gate_and_up_projs",
-          "model.layers.7.mlp.experts.gate_and_up_projs", "block.7.mlp.mlp1_weight"}},
-        same(gate_up_bias, "model.layers.7.mlp.experts.gate_up_proj_bias", "block.7.mlp.mlp1_bias"),
+          "model.layers.7.mlp.experts.gate_and_up_projs", "block.7.mlp.mlp1_weight",
+          "layers.7.moe.routed_experts.inner_experts.mlp1_weight_EGD",
+          "model.layers.7.mlp.experts.gate_up_projs.{E}.weight"}},
+        {gate_up_bias,
+         {"model.layers.7.mlp.experts.gate_up_proj_bias",
+          "model.layers.7.mlp.experts.gate_up_proj_bias",
+          "model.layers.7.mlp.experts.gate_up_proj_bias", "block.7.mlp.mlp1_bias",
+          "layers.7.moe.routed_experts.inner_experts.mlp1_bias_EG",
+          "model.layers.7.mlp.experts.gate_up_projs.{E}.bias"}},
         {down_weight,
          {"model.layers.7.mlp.experts.down_proj", "model.layers.7.mlp.experts.down_projs",
-          "model.layers.7.mlp.experts.down_projs", "block.7.mlp.mlp2_weight"}},
-        same(down_bias, "model.layers.7.mlp.experts.down_proj_bias", "block.7.mlp.mlp2_bias"),
-        same(final_norm, "model.norm.weight", "norm.scale"),
-        same(head, "lm_head.weight", "unembedding.weight"),
+          "model.layers.7.mlp.experts.down_projs", "block.7.mlp.mlp2_weight",
+          "layers.7.moe.routed_experts.inner_experts.mlp2_weight_EDF",
+          "model.layers.7.mlp.experts.down_projs.{E}.weight"}},
+        {down_bias,
+         {"model.layers.7.mlp.experts.down_proj_bias", "model.layers.7.mlp.experts.down_proj_bias",
+          "model.layers.7.mlp.experts.down_proj_bias", "block.7.mlp.mlp2_bias",
+          "layers.7.moe.routed_experts.inner_experts.mlp2_bias_ED",
+          "model.layers.7.mlp.experts.down_projs.{E}.bias"}},
+        same(final_norm, "model.norm.weight", "norm.scale", "norm.weight"),
+        same(head, "lm_head.weight", "unembedding.weight", "lm_head.weight"),
     };
   }();
   return table;
@@ -151,7 +180,8 @@ TEST(LayoutTable, FusesQueryKeyAndValueInThatOrder) {
 TEST(LayoutTable, TransposesDenseExpertsInHfAndNemoAlone) {
   for (const Table& table : kTables) {
     for (const LayoutRow& row : layout_rows(table.layout, table.attn)) {
-      const bool transposed = is_expert_weight(row.kind) && table.layout != Layout::original;
+      const bool transposes = table.layout == Layout::hf || table.layout == Layout::nemo;
+      const bool transposed = is_expert_weight(row.kind) && transposes;
       EXPECT_EQ(row.order, transposed ? AxisOrder::in_out : AxisOrder::out_in)
           << table.text << ' ' << row.suffix;
     }
@@ -231,6 +261,9 @@ TEST(LayoutTable, JudgesPrefixes) {
       {Layout::original, "flex", "attn.sinks", false},
       {Layout::original, "flex", "block.35.attn.sinks", true, 35, "model.layers.35."},
       {Layout::original, "flex", "block.1.mlp.mlp1_weight.blocks", true, 1, "model.layers.1."},
+      {Layout::torchtitan, "flex", "model.layers.0.attention.sinks", false},
+      {Layout::torchtitan, "flex", "layers.0.norm.weight", false},
+      {Layout::torchtitan, "flex", "layers.35.attention.sinks", true, 35, "model.layers.35."},
   };
   for (const Unusual& row : table) {
     const auto match = match_name(row.layout, row.attn, row.name);
@@ -238,7 +271,7 @@ TEST(LayoutTable, JudgesPrefixes) {
     if (!match) continue;
     EXPECT_EQ(match->layer, row.layer) << row.name;
     EXPECT_EQ(match->prefix, row.prefix) << row.name;
-    if (row.layout == Layout::original) continue;
+    if (!layout_table(row.layout).keeps_prefix) continue;
     EXPECT_EQ(tensor_name(row.layout, row.attn, match->parameter(match->rows[0]), match->piece),
               row.name);
   }

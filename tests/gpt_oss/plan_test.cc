@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "base/natural_order.h"
+#include "gpt_oss/stacks.h"
 #include "tests/base/expect_error.h"
 #include "tests/gpt_oss/catalogs.h"
 
@@ -66,13 +67,14 @@ void expect_all_read(const Plan& plan, const Catalog& source) {
 
 TEST(Plan, LeadsFromAnyFormToAnyOther) {
   std::vector<Stored> forms;
-  for (const Layout layout : {Layout::hf, Layout::nemo, Layout::original}) {
+  for (const Layout layout :
+       {Layout::hf, Layout::nemo, Layout::original, Layout::torchtitan, Layout::unsloth}) {
     for (const DType dtype : {DType::BF16, DType::F16, DType::F32}) {
       for (const bool swapped : {false, true}) {
         forms.push_back({.layout = layout, .dtype = dtype, .swapped = swapped});
       }
     }
-    if (layout != Layout::nemo) forms.push_back({.layout = layout, .packed = true});
+    if (can_pack(layout)) forms.push_back({.layout = layout, .packed = true});
   }
   forms.push_back({.layout = Layout::nemo, .attn = "te"});
   for (const Stored& from : forms) {
@@ -83,6 +85,8 @@ TEST(Plan, LeadsFromAnyFormToAnyOther) {
       if (to.packed) target.dtype = Codec::mxfp4;
       const Plan result = plan(source, target);
       Catalog expected = make_catalog(to);
+      std::vector<Recipe> none;
+      split_stacks(expected, none);
       std::ranges::sort(expected, natural_less, &StoredTensor::name);
       ASSERT_EQ(result.target.size(), expected.size());
       for (std::size_t i = 0; i < expected.size(); ++i) {
@@ -205,12 +209,15 @@ TEST(Plan, ChoosesDtypes) {
 
 TEST(Plan, RefusesWhatIsImpossible) {
   const Catalog packed = make_catalog({.packed = true});
-  EXPECT_ERROR(ErrorCode::invalid_argument,
-               plan(packed, {.layout = Layout::nemo, .dtype = Codec::mxfp4}));
+  for (const Layout layout : {Layout::nemo, Layout::torchtitan, Layout::unsloth}) {
+    EXPECT_ERROR(ErrorCode::invalid_argument,
+                 plan(packed, {.layout = layout, .dtype = Codec::mxfp4}));
+  }
 }
 
 TEST(Plan, QuantizesTheExpertsAlone) {
-  for (const Layout from : {Layout::hf, Layout::nemo, Layout::original}) {
+  for (const Layout from :
+       {Layout::hf, Layout::nemo, Layout::original, Layout::torchtitan, Layout::unsloth}) {
     for (const Layout to : {Layout::hf, Layout::original}) {
       const Catalog source = make_catalog({.layout = from});
       const Plan result = plan(source, {.layout = to, .dtype = Codec::mxfp4});
@@ -228,8 +235,7 @@ TEST(Plan, QuantizesTheExpertsAlone) {
         EXPECT_EQ(scales.shape, (Shape{recipe.experts, recipe.rows, recipe.columns / 32}));
         EXPECT_TRUE(blocks.name.ends_with("blocks"));
         EXPECT_EQ(scales.name, blocks.name.substr(0, blocks.name.size() - 6) + "scales");
-        EXPECT_EQ(recipe.source_order,
-                  from == Layout::original ? AxisOrder::out_in : AxisOrder::in_out);
+        EXPECT_EQ(recipe.source_order, layout_row(from, "flex", ParameterKind::down_weight).order);
         EXPECT_FALSE(recipe.reference_scales);
       }
       EXPECT_EQ(encoded, static_cast<std::size_t>(2 * kConfig.num_hidden_layers));

@@ -33,6 +33,8 @@ const std::vector<Kind>& kinds() {
       {{.layout = Layout::nemo, .attn = "te"}, "nemo te"},
       {{.layout = Layout::original, .packed = true}, "original packed"},
       {{.layout = Layout::original}, "original"},
+      {{.layout = Layout::torchtitan}, "torchtitan"},
+      {{.layout = Layout::unsloth}, "unsloth"},
   };
   return all;
 }
@@ -209,7 +211,8 @@ TEST(Probe, RefusesNamesOfNoLayout) {
 }
 
 TEST(Probe, RefusesAMixtureOfLayouts) {
-  const std::array<Layout, 3> layouts = {Layout::hf, Layout::nemo, Layout::original};
+  const std::array<Layout, 5> layouts = {Layout::hf, Layout::nemo, Layout::original,
+                                         Layout::torchtitan, Layout::unsloth};
   for (const Layout a : layouts) {
     for (const Layout b : layouts) {
       if (a == b) continue;
@@ -225,6 +228,24 @@ TEST(Probe, RefusesAMixtureOfLayouts) {
           << name(a) << " and " << name(b);
       EXPECT_FALSE(description.layout);
     }
+  }
+}
+
+TEST(Probe, TakesDenseWeightsUnderTheNamesOfBlocks) {
+  for (const bool swapped : {false, true}) {
+    Catalog catalog = make_catalog({.swapped = swapped});
+    for (StoredTensor& tensor : catalog) {
+      if (tensor.name.ends_with("_proj")) tensor.name += "_blocks";
+    }
+    std::ranges::sort(catalog, {}, &StoredTensor::name);
+    const Description description = probe_with_config(catalog);
+    EXPECT_FALSE(description.packed);
+    for (const SourceParameter& p : description.parameters) {
+      EXPECT_FALSE(p.form.packed);
+      if (!is_expert_weight(p.parameter.kind)) continue;
+      EXPECT_EQ(p.form.order, swapped ? AxisOrder::out_in : AxisOrder::in_out);
+    }
+    EXPECT_EQ(findings(description).size(), swapped ? 4U : 0U);  // warnings: not hf's order
   }
 }
 

@@ -38,7 +38,13 @@ def test_casts_where_the_parameter_has_another_dtype(model, dtype):
 def test_reads_from_every_layout(model, tmp_path):
     expected = empty_state_dict(model)
     mxferry.load_into(expected, model)
-    for to, dtype in (("original", "mxfp4"), ("original", "bf16"), ("hf", "bf16"), ("nemo", None)):
+    for to, dtype in (
+        ("original", "mxfp4"),
+        ("original", "bf16"),
+        ("hf", "bf16"),
+        ("nemo", None),
+        ("torchtitan", None),
+    ):
         path = tmp_path / f"{to}-{dtype}"
         mxferry.convert(model, path, to=to, dtype=dtype, sync=False)
         state_dict = empty_state_dict(model)

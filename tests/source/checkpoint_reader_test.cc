@@ -72,7 +72,8 @@ TEST_F(CheckpointReaderTest, ReadsWhatAConversionWrites) {
                                             sample(Layout::original, {}),
                                             sample(Layout::nemo, Codec::bf16)};
   for (const std::string& source : sources) {
-    for (const Layout layout : {Layout::nemo, Layout::hf, Layout::original}) {
+    for (const Layout layout :
+         {Layout::nemo, Layout::hf, Layout::original, Layout::torchtitan, Layout::unsloth}) {
       for (const std::optional<Codec> dtype : {std::optional<Codec>(), std::optional(Codec::f32)}) {
         const ReaderOptions options{.source = source, .layout = layout, .dtype = dtype};
         const StateDict expected = converted(options);

@@ -1,5 +1,6 @@
 #include "tests/support/check_conversion.h"
 
+#include <algorithm>
 #include <array>
 #include <atomic>
 #include <cmath>
@@ -87,9 +88,19 @@ class Weights {
                                         std::int64_t offset, std::size_t size) {
     const StoredTensor& stored = checkpoint.catalog[tensor];
     std::vector<std::uint8_t> bytes(size);
-    File::open_for_reading(checkpoint.folder.shards[stored.shard].path)
-        .read(stored.offset + static_cast<std::uint64_t>(offset),
-              std::as_writable_bytes(std::span(bytes)));
+    // A stack has a chunk per expert, in order; any other tensor is one piece.
+    const std::uint64_t piece = stored.byte_count / std::max<std::size_t>(1, stored.stacked);
+    for (std::size_t done = 0; done < size;) {
+      const std::uint64_t at = static_cast<std::uint64_t>(offset) + done;
+      const auto count = std::min<std::uint64_t>(size - done, piece - at % piece);
+      const StoredChunk whole{
+          .offsets = {}, .sizes = {}, .shard = stored.shard, .offset = stored.offset};
+      const StoredChunk& chunk = stored.stacked > 0 ? stored.chunks[at / piece] : whole;
+      File::open_for_reading(checkpoint.folder.shards[chunk.shard].path)
+          .read(chunk.offset + at % piece,
+                std::as_writable_bytes(std::span(bytes).subspan(done, count)));
+      done += count;
+    }
     return bytes;
   }
 
