@@ -12,6 +12,7 @@ import os
 import platform
 import shutil
 import subprocess
+import textwrap
 from pathlib import Path
 
 import files
@@ -22,12 +23,17 @@ PAGE = ROOT / "docs" / "benchmarks.md"
 
 HEAD = """# Benchmarks
 
-Written by `make bench`. Nothing here is absolute: every figure is the median of ratios to something that ran right
-before or after it in the same run, at least nine pairs, memory touched and input in the page cache before. Kernels, and
-conversions in the default mode, are compared with the scalar reference before their figure is shown; the rows of other
-modes and of verify are times alone. "At least" is the bound that the project holds itself to,
-"aim" what it would like.
+Written by `make bench`. Ratios count here, not absolute figures: each is the median of at least
+nine pairs with a reference that ran right before or after in the same run, with memory touched and
+input in the page cache beforehand. Kernels, and conversions in the default mode, are compared with
+the scalar reference before their figure is shown; the rows of other modes and of verify are times
+alone. "At least" and "at most" are the bounds that the project requires of itself, "aim" is its
+goal.
 """
+
+
+def paragraph(text: str) -> str:
+    return textwrap.fill(text, 100, break_long_words=False, break_on_hyphens=False) + "\n\n"
 
 
 def machine(version: str, folder: Path) -> str:
@@ -149,12 +155,15 @@ def ranks_section(build: Path, folder: Path, python: Path) -> str:
         [*command, "--plot", str(plot)], check=True, stdout=subprocess.PIPE, text=True
     )
     print(result.stdout, flush=True)
+    text = (
+        "`load_checkpoint` of one rank of a mesh of `ep` ranks, the same layer: BF16 from MXFP4, all "
+        "but the experts whole; each rank in its own processes, the time the median of five loads "
+        "after a first. At best, an equal part of the experts is read and kept, and the time is "
+        "proportional to the bytes read and written. Planning is timed in a fresh process; the files "
+        "have the headers of gpt-oss-120b and holes for its weights."
+    )
     return (
-        "## A rank's part\n\n`load_checkpoint` of one rank of a mesh of `ep` ranks, the same layer: BF16 from MXFP4, all but "
-        "the experts whole; each rank in processes of its own, the time the median of five loads after a first. At best, "
-        "an equal part of the experts is read and kept, and the time goes with the bytes that are read and written. "
-        "Planning is that of a process which has just begun; the files have the headers of gpt-oss-120b and holes for "
-        "its weights.\n\n"
+        f"## A rank's part\n\n{paragraph(text)}"
         f"{result.stdout}\n![Bytes read, peak memory and time by ep, measured and at best]({plot.name})\n"
     )
 
@@ -164,11 +173,12 @@ def together_section(build: Path, folder: Path) -> str:
     command = ["python3", str(ROOT / "bench" / "together.py"), str(build), "--work", str(folder)]
     result = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True)
     print(result.stdout, flush=True)
-    return (
-        "## Several processes\n\nEight layers of gpt-oss-20b with 8 experts each to BF16, in a file a layer or more, without "
-        "syncing, compared with one process of as many threads, in turn. The results are compared byte by byte.\n\n"
-        f"{result.stdout}\n"
+    text = (
+        "Eight layers of gpt-oss-20b with 8 experts each to BF16, in a file per layer or more, without "
+        "syncing, compared with one process of as many threads, in turn. The results are compared "
+        "byte by byte."
     )
+    return f"## Several processes\n\n{paragraph(text)}{result.stdout}\n"
 
 
 def main() -> None:
@@ -190,14 +200,25 @@ def main() -> None:
     package = package_table(arguments.build, folder, arguments.python)
     together = together_section(arguments.build, folder)
     ranks = ranks_section(arguments.build, folder, arguments.python)
+    in_memory = (
+        "One gate_up tensor of gpt-oss-20b's geometry in memory: decoding as a share of the bandwidth "
+        "of non-temporal stores of as many bytes with as many threads, encoding as a share of that of "
+        "reading. The first rows decode nothing: a plain loop reads as many bytes as a decode does "
+        "while it stores as many."
+    )
+    of_files = (
+        "One true-sized layer of gpt-oss-20b, with `cp --reflink=never` and `cat` of the same files as "
+        "references (`cp` and then `sync` of them if the conversion syncs)."
+    )
+    in_python = (
+        "The same layer, with Transformers, PyTorch and the package in one process on as many "
+        "threads; an x is how many times as fast."
+    )
     PAGE.write_text(
-        f"{HEAD}\nMachine: {described}.\n\n## Kernels\n\nOne gate_up tensor of gpt-oss-20b's geometry in memory: "
-        "decoding as a share of the bandwidth of non-temporal stores of as many bytes with as many threads, encoding as "
-        "a share of that of reading. The first rows decode nothing: a plain loop reads as many bytes as a decode does while "
-        f"it stores as many.\n\n{kernels}\n## Commands\n\nOne true-sized layer of gpt-oss-20b, `cp "
-        "--reflink=never` and `cat` of the same files beside it (`cp` followed by `sync` of them where the conversion "
-        f"syncs).\n\n{conversions}\n## The Python package\n\nThe same layer, Transformers, PyTorch and the package in one "
-        f"process on as many threads; an x is how many times as fast.\n\n{package}\n{together}{ranks}"
+        f"{HEAD}\n{paragraph(f'Machine: {described}.')}"
+        f"## Kernels\n\n{paragraph(in_memory)}{kernels}\n"
+        f"## Commands\n\n{paragraph(of_files)}{conversions}\n"
+        f"## The Python package\n\n{paragraph(in_python)}{package}\n{together}{ranks}"
     )
     print(f"wrote {PAGE.relative_to(ROOT)}")
 

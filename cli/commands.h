@@ -10,10 +10,10 @@
 
 namespace mxferry::cli {
 
-// What main() runs after parsing: the chosen command, its name and how it talks.
+// What main() runs after parsing: the chosen command, its name and its output options.
 struct Chosen {
-  char** argv = nullptr;         // of the process
-  std::unique_ptr<Ranks> ranks;  // that this process is one of
+  char** argv = nullptr;         // this process's
+  std::unique_ptr<Ranks> ranks;  // set if this process is one of several
   std::string command;
   OutputOptions output;
   std::function<int()> run;  // returns the exit code; throws Error

@@ -45,8 +45,8 @@ struct Arguments {
   bool no_sync = false;
 };
 
-// Alone, or as one of the ranks that a launcher has started. Signals are handled already: threads
-// that a launcher's library starts must not get them.
+// Converts alone, or as one of a launcher's ranks. Signals are already handled here: threads that a
+// launcher's library starts must not receive them.
 ConvertReport convert_together(ConvertOptions& options, Chosen& chosen) {
   chosen.ranks = launched_ranks(chosen.argv);
   if (!chosen.ranks) return convert(options);
@@ -58,7 +58,7 @@ ConvertReport convert_together(ConvertOptions& options, Chosen& chosen) {
   };
   ConvertReport report = convert(options);
   chosen.ranks->wait_for_all("done", options.stop);
-  // Where one had nothing left to do, none had.
+  // If one rank had nothing left to do, none had.
   if (options.part.rank == 0 && !report.was_complete) {
     finish_conversion(options.destination, options.stop);
   }
@@ -101,7 +101,7 @@ int run(Arguments& arguments, Chosen& chosen) {
   });
 }
 
-// For jobs whose processes know nothing of each other.
+// For jobs whose processes do not communicate.
 void add_part_options(CLI::App& command, Part& part) {
   constexpr int kMost = 1'000'000;
   CLI::Option* const rank = command

@@ -6,7 +6,7 @@
 
 namespace mxferry::cli {
 
-// What `mxferry convert` says of a plan and of what came of it, to people and to programs.
+// The output of `mxferry convert` on a plan and on its result, as text and as JSON.
 void print_plan(const ConvertPlan& plan, const ConvertOptions& options);
 nlohmann::ordered_json plan_json(const ConvertPlan& plan, bool with_tensors);
 

@@ -38,13 +38,14 @@ std::string version_text(bool verbose) {
   return text + fmt::format("\n  {:<14} {}", "CLI11", CLI11_VERSION);
 }
 
-// The command that a wrong command line means, as far as it goes; empty where it names none.
+// The command that an invalid command line names; empty if it names none.
 std::string command_name(const CLI::App& app) {
   const std::vector<CLI::App*> commands = app.get_subcommands();
   return commands.empty() ? "" : commands.front()->get_name();
 }
 
-// An Error, so that a wrong command line is reported like everything else, with --json too.
+// Makes an Error, so that an invalid command line is reported like any other failure, also with
+// --json.
 Error usage_error(const CLI::ParseError& error, const std::string& command) {
   return {ErrorCode::invalid_argument,
           {.problem = error.what(),
@@ -68,8 +69,8 @@ int run_alone(const Chosen& chosen) {
   }
 }
 
-// The files of a checkpoint are open all at once, and a large run's ranks leave more of them than
-// the usual limit.
+// Raises the limit on open files: all files of a checkpoint are open at once, and a large run's
+// ranks write more of them than the usual limit.
 void allow_many_files() {
   rlimit limit{};
   if (::getrlimit(RLIMIT_NOFILE, &limit) != 0) return;
@@ -77,7 +78,7 @@ void allow_many_files() {
   (void)::setrlimit(RLIMIT_NOFILE, &limit);
 }
 
-// One rank's failure is that of all.
+// If this rank fails, ends all ranks.
 int run(const Chosen& chosen) {
   const int code = run_alone(chosen);
   if (code != kDone && chosen.ranks) chosen.ranks->end_all(code);
@@ -93,7 +94,7 @@ int main(int argc, char** argv) {
   chosen.argv = argv;
   app.name("mxferry");
   app.footer(kExamples);
-  // Known before the parse, which --version ends before it comes to all flags.
+  // Found before parsing, because --version ends it before all flags are read.
   const std::span<char*> arguments(argv, static_cast<std::size_t>(argc));
   const auto is_given = [&](std::string_view option) {
     return std::ranges::find(arguments, option) != arguments.end();
@@ -112,7 +113,7 @@ int main(int argc, char** argv) {
   } catch (const CLI::Success& success) {
     return app.exit(success);
   } catch (const CLI::ParseError& error) {
-    // The parse may have ended before it came to --json.
+    // The parse may have failed before it reached --json.
     chosen.output.json = is_given("--json");
     chosen.command = command_name(app);
     print_error(chosen.command, usage_error(error, chosen.command), chosen.output);
@@ -121,7 +122,7 @@ int main(int argc, char** argv) {
   return run(chosen);
 }
 
-// What was done but could not be told is a failure too.
+// Failing to print the result is a failure, too.
 int main_with_streams(int argc, char** argv) {
   open_closed_streams();
   int code = kSystem;
@@ -130,7 +131,7 @@ int main_with_streams(int argc, char** argv) {
     code = main(argc, argv);
     is_told = flush_stdout();
   } catch (const std::exception&) {
-    is_told = false;  // Printing throws where a stream takes no more.
+    is_told = false;  // Printing throws if the stream cannot be written.
   }
   if (is_told) return code;
   std::fputs("mxferry: cannot write to stdout\n", stderr);

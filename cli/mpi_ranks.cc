@@ -16,7 +16,7 @@ namespace {
 class MpiRanks : public Ranks {
  public:
   MpiRanks() {
-    // Signals and threads are this program's own.
+    // This program handles its own signals and threads.
     int provided = 0;
     MPI_Init_thread(nullptr, nullptr, MPI_THREAD_SERIALIZED, &provided);
     MPI_Comm_rank(MPI_COMM_WORLD, &part_.rank);
@@ -33,10 +33,10 @@ class MpiRanks : public Ranks {
   Part part() const override { return part_; }
   void end_all(int code) override { MPI_Abort(MPI_COMM_WORLD, code); }
 
-  // Sleeps between looks: a call that waits would take a core from those that are still at work.
+  // Polls and sleeps: a blocking call would take a core from ranks that are still working.
   void wait_for_all(const std::string& text, const std::stop_token& stop) override {
     constexpr std::chrono::milliseconds kLook(5);
-    // Where all hashes are equal, the least of them and of their complements belong together.
+    // The least hash and the least complement are complements only if all hashes are equal.
     const std::uint64_t hash = std::hash<std::string>()(text);
     mine_ = {hash, ~hash};
     MPI_Request request{};
@@ -53,7 +53,7 @@ class MpiRanks : public Ranks {
 
  private:
   Part part_;
-  // MPI may still write to these when a wait has been given up.
+  // MPI may still access these after a wait is abandoned.
   std::array<std::uint64_t, 2> mine_{};
   std::array<std::uint64_t, 2> least_{};
 };

@@ -32,7 +32,7 @@ void print_json(const std::string& command, const Json& fields) {
   Json object = {{"schema_version", kSchemaVersion}, {"command", command}};
   object.update(fields);
   constexpr int kIndent = 2;
-  constexpr bool kEscapeNonAscii = true;  // C1 controls and what turns text round among it
+  constexpr bool kEscapeNonAscii = true;  // escapes C1 controls and bidi overrides, too
   fmt::print("{}\n", object.dump(kIndent, ' ', kEscapeNonAscii, Json::error_handler_t::replace));
 }
 

@@ -12,15 +12,14 @@
 
 namespace mxferry::cli {
 
-// The version of everything that --json prints. It grows when a key changes its meaning or goes
-// away.
+// The version of all --json output. Incremented when a key changes its meaning or is removed.
 inline constexpr int kSchemaVersion = 1;
 
-// How a command talks: options that every command has.
+// Output options, which every command has.
 struct OutputOptions {
   bool json = false;
   bool quiet = false;
-  // Of several ranks that work together; what all of them do is told by rank 0 alone.
+  // This process's rank, if several work together. Only rank 0 reports what all of them do.
   std::optional<int> rank = {};
 
   bool leaves_it_to_another() const noexcept { return rank.value_or(0) != 0; }
@@ -40,7 +39,7 @@ int exit_code(ErrorCode code) noexcept;
 // Prints one JSON object to stdout, with the schema version and the command's name in front.
 void print_json(const std::string& command, const nlohmann::ordered_json& fields);
 
-// Prints an error: to stderr for people, as the JSON object with --json.
+// Prints an error: as text to stderr, or as the JSON object with --json.
 void print_error(const std::string& command, const Error& error, const OutputOptions& output);
 
 // "423.0 MB", with powers of 1000.
@@ -52,14 +51,14 @@ std::string grouped(std::uint64_t number);
 // "0:07", "1:02:03".
 std::string human_seconds(double seconds);
 
-// The beginning and the end of what is longer than five lines: strangers choose names.
+// Cuts text of more than 400 bytes (five lines) to its beginning and end: names are untrusted.
 std::string shortened(const std::string& text);
 
-// Text broken into lines of at most 80 columns, each behind `indent` blanks; the first behind
-// `first`.
+// Text broken into lines of at most 80 columns; the first starts with `first`, the others with
+// `indent` spaces.
 std::string wrapped(const std::string& first, int indent, const std::string& text);
 
-// A heading and the first few of the names, one a line; nothing where there are none.
+// Prints a heading and the first few names, one per line; nothing if there are none.
 void print_names(const char* heading, const std::vector<std::string>& names);
 
 // "Read 2.1 GB in 0.31 s: 6.89 GB/s."
@@ -68,7 +67,7 @@ void print_read(std::uint64_t bytes, double seconds);
 // "warning: file: tensor 'x': text", wrapped.
 std::string describe(const Problem& problem);
 nlohmann::ordered_json to_json(const Problem& problem);
-// An SQNR that is infinite is null.
+// An SQNR that is not finite is null.
 nlohmann::ordered_json to_json(const Difference& difference);
 
 }  // namespace mxferry::cli

@@ -6,7 +6,7 @@
 
 namespace mxferry::cli {
 
-// Shows how far a conversion is, on stderr: a bar that redraws itself on a terminal, a plain line
+// Shows a conversion's progress on stderr: a bar that redraws itself on a terminal, a plain line
 // every ten seconds elsewhere.
 class ProgressBar {
  public:
@@ -30,7 +30,7 @@ class ProgressBar {
   Clock::time_point last_line_;
 };
 
-// The line for one moment, at most 79 columns: bar, bytes, GB/s, time left.
+// The line to show, at most 79 columns: bar, bytes, GB/s, time left.
 std::string progress_line(std::uint64_t done, std::uint64_t total, double seconds);
 
 }  // namespace mxferry::cli

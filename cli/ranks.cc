@@ -28,9 +28,9 @@ bool is_set(const char* variable) {
   return std::getenv(variable) != nullptr;
 }
 
-// Ranks whose parent knows the others: `python -m mxferry` under torchrun. A line to the parent
-// says that this rank waits, and what it would agree on; a line from it says that all do, or, where
-// it is not empty, that they differ.
+// Ranks that communicate through their parent, `python -m mxferry` under torchrun. A rank that
+// waits sends the parent a line with its text; the parent answers with a line, which is empty if
+// all ranks sent the same text.
 class RanksOfParent : public Ranks {
  public:
   RanksOfParent(Part part, int descriptor) : part_(part), descriptor_(descriptor) {}
@@ -93,7 +93,7 @@ std::unique_ptr<Ranks> launched_ranks(char** argv) {
     if (number_in("OMPI_COMM_WORLD_SIZE").value_or(2) == 1) return nullptr;
     return mpi_ranks(argv);
   }
-  // srun without a plugin for MPI: its tasks cannot talk to each other.
+  // Under srun without an MPI plugin, tasks cannot talk to each other.
   if (number_in("SLURM_STEP_NUM_TASKS").value_or(1) > 1) {
     throw Error(ErrorCode::unsupported,
                 {.problem = "srun has started several tasks that cannot talk to each other",

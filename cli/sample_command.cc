@@ -23,7 +23,7 @@ constexpr const char* kExamples = R"(Examples:
 
 struct Arguments {
   SampleOptions options;
-  // 0: the preset's.
+  // 0 means the preset's.
   std::int64_t layers = 0, experts = 0, hidden = 0, intermediate = 0, vocab = 0;
 };
 

@@ -7,7 +7,7 @@
 namespace mxferry::cli {
 namespace {
 
-// Ends the waiter's wait, so that the end of a command does not have to wait for it.
+// Wakes the waiter thread, so that a command can end without a signal.
 constexpr int kWake = SIGUSR1;
 
 bool is_ignored(int signal) noexcept {

@@ -7,10 +7,10 @@
 
 namespace mxferry::cli {
 
-// Turns the first SIGINT, SIGTERM or SIGHUP into a request to stop, the second into the process's
-// end; those that the caller ignores stay ignored. A closed pipe and a limit on file sizes become
-// errors of the writes that meet them. Must be made before any other thread, which then inherits
-// the blocked signals.
+// Turns the first SIGINT, SIGTERM or SIGHUP into a request to stop; the second ends the process.
+// Signals that the caller ignores stay ignored. A closed pipe or an exceeded file size limit
+// becomes an error of the write. Must be constructed before any other thread, so that threads
+// inherit the blocked signals.
 class SignalStop {
  public:
   SignalStop();
@@ -19,7 +19,7 @@ class SignalStop {
   SignalStop& operator=(const SignalStop&) = delete;
 
   std::stop_token token() const { return stop_.get_token(); }
-  // The first signal, 0 before one has come.
+  // The first signal received, or 0.
   int signal() const noexcept { return signal_; }
 
  private:

@@ -8,7 +8,7 @@
 namespace mxferry::cli {
 
 void open_closed_streams() noexcept {
-  // open() takes the lowest free number.
+  // open() returns the lowest free descriptor.
   for (int stream = STDIN_FILENO; stream <= STDERR_FILENO; ++stream) {
     if (::fcntl(stream, F_GETFD) < 0) (void)::open("/dev/null", O_RDWR);
   }

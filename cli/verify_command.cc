@@ -114,7 +114,7 @@ void print_total(const VerifyReport& report) {
   fmt::print("  SQNR of all weights {:.1f} dB\n", total.sqnr_db());
 }
 
-// The parameters with the lowest SQNR, two lines each.
+// Prints the parameters with the lowest SQNR, two lines each.
 void print_worst(const VerifyReport& report) {
   constexpr std::size_t kMost = 5;
   std::vector<const ComparedParameter*> worst;
@@ -154,7 +154,7 @@ void print_report(const VerifyReport& report) {
   print_read(report.bytes_read, report.seconds);
 }
 
-// Under its name only when it is whole.
+// Gives the page its name only when it is complete.
 void write_page(const std::filesystem::path& path, const std::string& page) {
   std::filesystem::path partial = path;
   partial += ".partial";
@@ -223,7 +223,7 @@ void add_verify_command(CLI::App& app, Chosen& chosen) {
                   "The same of B");
   add_output_options(*command, chosen);
   command->callback([&chosen, arguments, command, b, manifest] {
-    // By hand: the help would list them all in one line.
+    // Checked by hand: with excludes(), the help would list them all in one line.
     for (const char* const option : {"--max-memory", "--orientation-a", "--orientation-b"}) {
       if (manifest->empty() || command->get_option(option)->empty()) continue;
       throw CLI::ExcludesError(option, "--manifest");

@@ -6,8 +6,8 @@
 
 namespace mxferry {
 
-// The ranks of a job as a grid of named dimensions, and this rank's place in it. The names that
-// NeMo AutoModel's expert parallelism uses are "ep_shard" and "ep".
+// The ranks of a job as a grid of named dimensions, and this rank's coordinates in it. NeMo
+// AutoModel's expert parallelism uses the names "ep_shard" and "ep".
 struct DeviceMesh {
   struct Dimension {
     std::string name;
@@ -17,11 +17,11 @@ struct DeviceMesh {
   std::vector<Dimension> dimensions;
 
   // The number of ranks: the product of the sizes, 1 without dimensions. Throws
-  // Error(invalid_argument) for a size below 1, Error(size_overflow) from 2^63 on.
+  // Error(invalid_argument) for a size below 1, Error(size_overflow) for a product of 2^63 or more.
   std::int64_t rank_count() const;
 
-  // Throws what rank_count() throws, and Error(invalid_argument) for a coordinate that is not in
-  // its dimension and for two dimensions of one name.
+  // Throws what rank_count() throws, and Error(invalid_argument) for a coordinate outside its
+  // dimension and for two dimensions with the same name.
   void check() const;
 };
 

@@ -42,7 +42,7 @@ std::string_view name(DType dtype) noexcept;
 // The inverse of name(); nullopt for a name that the format does not have.
 std::optional<DType> parse_dtype(std::string_view name) noexcept;
 
-// Whether weights may be stored in it densely: BF16, F16 or F32.
+// Whether dense weights may be stored in this dtype: BF16, F16 or F32.
 constexpr bool is_dense_float(DType dtype) noexcept {
   return dtype == DType::BF16 || dtype == DType::F16 || dtype == DType::F32;
 }

@@ -7,14 +7,14 @@
 
 namespace mxferry {
 
-// One value per cause. `category()` groups them for exit codes and for callers that only care who
-// is to blame.
+// One value per cause. `category()` groups them for exit codes and for callers that only need to
+// know who is at fault.
 enum class ErrorCode {
   // The caller asked for something that cannot be done.
   invalid_argument,
   destination_exists,
   destination_in_use,  // by another process
-  conversion_changed,  // what is to be resumed is not what was begun
+  conversion_changed,  // the conversion to resume is not the one that was begun
   unsupported,
   // A safetensors file breaks a rule of the format.
   header_too_small,
@@ -44,10 +44,11 @@ enum class ErrorCode {
   wrong_dtype,
   wrong_shape,
   name_collision,
-  // The files of a distributed checkpoint do not make whole tensors.
+  // The files of a distributed checkpoint do not form whole tensors.
   invalid_sharding_info,
   missing_chunk,
   overlapping_chunks,
+  // The layout is unclear, or the target cannot hold the values.
   unknown_layout,
   unknown_orientation,
   nonfinite_block,
@@ -56,10 +57,10 @@ enum class ErrorCode {
   // The operating system refused.
   io_error,
   verification_failed,  // a file does not hold what was written to it
-  // Known before the work began.
+  // A resource is too small; usually detected before the work begins.
   not_enough_memory,
   not_enough_disk,
-  // The caller's stop_token, or a signal.
+  // Requested by the caller's stop_token or a signal.
   cancelled,
 };
 
@@ -70,18 +71,18 @@ ErrorCategory category(ErrorCode code) noexcept;
 // The code as written above, for example "header_too_small": stable, meant for programs.
 const char* name(ErrorCode code) noexcept;
 
-// What a person needs to act. Empty fields are left out of the message.
+// What a person needs in order to act. The message omits empty fields.
 struct ErrorDetails {
-  std::string problem = {};         // what is wrong, without a final stop
+  std::string problem = {};         // what is wrong, without a final period
   std::filesystem::path file = {};  // where
   std::string tensor = {};          // where, the full tensor name as stored
   std::string expected = {};
   std::string found = {};
-  std::string advice = {};  // what to do about it, a sentence
+  std::string advice = {};  // what to do about it, as a sentence
 };
 
-// The text with control characters, DEL and bytes that are not UTF-8 written as \xNN, so that an
-// untrusted name can be shown on a terminal. what() of an Error is printable already.
+// The text with control characters, DEL, and bytes that are not UTF-8 written as \xNN, so that an
+// untrusted name can be shown on a terminal. what() of an Error is already printable.
 std::string printable(std::string_view text);
 
 // The only exception type that this library throws. what() is one line of printable text: control

@@ -14,10 +14,10 @@
 
 namespace mxferry {
 
-// `fatal` stops a conversion, `warning` does not.
+// `fatal` stops a conversion; `warning` does not.
 enum class Severity { warning, fatal };
 
-// One thing that is wrong with a checkpoint, in plain words.
+// A problem in a checkpoint, in plain words.
 struct Problem {
   Severity severity = Severity::fatal;
   ErrorCode code = ErrorCode::not_a_checkpoint;
@@ -39,14 +39,14 @@ struct InspectedShard {
 
 struct InspectReport {
   std::filesystem::path path;    // resolved
-  std::optional<Layout> layout;  // nullopt: not recognised
+  std::optional<Layout> layout;  // nullopt: not recognized
   std::string layout_reason;
-  std::string attn;     // "te" where the sinks have Transformer Engine's name, else "flex"
+  std::string attn;     // "te" if the sinks have Transformer Engine's name, else "flex"
   bool packed = false;  // experts are MXFP4
   bool has_config = false;
-  GptOssConfig config;  // of config.json, completed from the shapes; 0 where neither tells
+  GptOssConfig config;  // from config.json, completed from the shapes; 0 if unknown
   bool has_index = false;
-  bool distributed = false;  // files of the ranks of a PyTorch run, each with chunks of tensors
+  bool distributed = false;  // files of a PyTorch run's ranks, each with chunks of tensors
   TensorTotal total;
   std::map<std::string, TensorTotal> by_dtype;  // by safetensors name
   std::map<std::string, TensorTotal>
@@ -56,9 +56,9 @@ struct InspectReport {
   std::vector<Problem> problems;     // fatal ones first
 };
 
-// Reads headers, index and config of a checkpoint folder or a Hub name in the local cache; and
-// where square dense expert weights are, a corner of each, which may tell how they lie. Throws
-// Error(not_a_checkpoint, io_error) only where there is nothing to look at.
+// Reads the headers, index and config of a checkpoint folder or a Hub name in the local cache; also
+// a corner of each square dense expert weight, which may reveal its orientation. Throws
+// Error(not_a_checkpoint, io_error) only if there is nothing to inspect.
 InspectReport inspect(const std::string& source);
 
 }  // namespace mxferry

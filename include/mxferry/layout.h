@@ -7,7 +7,7 @@
 
 namespace mxferry {
 
-// Who gives a gpt-oss checkpoint its tensor names and axis orders.
+// The convention for a gpt-oss checkpoint's tensor names and axis orders.
 enum class Layout {
   hf,    // Hugging Face transformers: MXFP4 (`..._blocks`, `..._scales`) or dense experts [E, in,
          // out]
@@ -17,18 +17,18 @@ enum class Layout {
   unsloth,     // unsloth's 16-bit models: always dense, a tensor [out, in] for each expert
 };
 
-// How the weights of the experts are stored; the dense ones are also the dtypes of all other
+// How the experts' weights are stored; the dense codecs are also the dtypes of all other
 // parameters.
 enum class Codec { bf16, f16, f32, mxfp4 };
 
-// How a matrix lies in memory. A weight is logically [out, in]; in_out is its transpose.
+// How a matrix is stored. A weight is logically [out, in]; in_out is its transpose.
 enum class AxisOrder { out_in, in_out };
 
 constexpr AxisOrder flipped(AxisOrder order) noexcept {
   return order == AxisOrder::out_in ? AxisOrder::in_out : AxisOrder::out_in;
 }
 
-// What the command line calls them, for example "original", "mxfp4".
+// Their names on the command line, for example "original", "mxfp4".
 std::string_view name(Layout layout) noexcept;
 std::string_view name(Codec codec) noexcept;
 std::string_view name(AxisOrder order) noexcept;
@@ -38,7 +38,7 @@ std::optional<AxisOrder> parse_axis_order(std::string_view name) noexcept;
 
 // BF16, F16 or F32; nullopt for mxfp4.
 std::optional<DType> dense_dtype(Codec codec) noexcept;
-// The inverse; nullopt for a dtype that weights are not stored in.
+// The inverse; nullopt for a dtype in which weights are not stored.
 std::optional<Codec> dense_codec(DType dtype) noexcept;
 
 }  // namespace mxferry

@@ -22,16 +22,16 @@ struct LoadedCheckpoint {
   std::uint64_t bytes_read = 0;  // of the files' tensor data
 };
 
-// The native state dict of this rank of a mesh, from a checkpoint folder of any layout or a Hub
-// name that lies in the local cache. Its tensors are those that adapter.from_hf() with the mesh
-// would leave of the whole checkpoint, in natural order of the names: the experts' cut as
-// expert_placements() says, packed ones decoded to adapter.dtype(), all others whole and of the
-// dtype that they have.
+// Loads the native state dict of this rank of a mesh from a checkpoint folder of any layout or a
+// Hub name in the local cache. Its tensors are those that adapter.from_hf() with the mesh would
+// leave of the whole checkpoint, in natural order of the names: the experts' tensors are cut
+// according to expert_placements(), packed ones are decoded to adapter.dtype(), and all others are
+// whole and keep their dtypes.
 //
-// Memory is the result and a few MiB a thread. Of a tensor that "ep" cuts, this rank's experts are
-// read and no byte more; "ep_shard" cuts rows, and what lies between two pieces of less than a page
-// is read with them. Throws Error: what expert_placements() and CheckpointReader throw, wrong_shape
-// as from_hf(), not_enough_memory.
+// Uses the memory of the result plus a few MiB per thread. Of a tensor that "ep" cuts, only this
+// rank's experts are read; "ep_shard" cuts rows, and gaps of less than a page between the cut rows
+// are read too. Throws Error: what expert_placements() and CheckpointReader throw, wrong_shape as
+// in from_hf(), not_enough_memory.
 LoadedCheckpoint load_checkpoint(const std::string& source, const GPTOSSStateDictAdapter& adapter,
                                  const DeviceMesh& device_mesh = {},
                                  const LoadOptions& options = {});

@@ -20,8 +20,8 @@ using Shape = std::vector<std::int64_t>;
 // "[2, 128, 4, 16]".
 std::string to_string(const Shape& shape);
 
-// The number of elements. Throws Error(size_overflow) when it or a partial product exceeds 2^63 -
-// 1, Error(invalid_argument) for a negative size.
+// The number of elements. Throws Error(size_overflow) if it or a partial product exceeds 2^63 - 1,
+// Error(invalid_argument) for a negative size.
 std::int64_t element_count(const Shape& shape);
 
 // A dense, contiguous, row-major, little-endian array in memory. Copying a Tensor copies a
@@ -31,14 +31,14 @@ class Tensor {
   // No storage: shape [0] of U8.
   Tensor() = default;
 
-  // Fresh memory, its content unspecified, 64-byte aligned, on huge pages where it is large and the
-  // system allows it. Throws Error(not_enough_memory), Error(size_overflow), and
-  // Error(misaligned_size) when a sub-byte dtype does not fill its last byte.
+  // New memory of unspecified content, 64-byte aligned, on huge pages if it is large and the system
+  // allows it. Throws Error(not_enough_memory), Error(size_overflow), Error(invalid_argument) for a
+  // negative size, and Error(misaligned_size) if a sub-byte dtype does not fill its last byte.
   static Tensor empty(DType dtype, Shape shape);
 
-  // Wraps memory of the caller's without copying; `storage` keeps it alive and must point to at
-  // least the bytes that dtype and shape need; it may be null where that is none. Throws
-  // Error(invalid_argument) for a null pointer otherwise, and for sizes as empty() does.
+  // Wraps the caller's memory without copying; `storage` keeps it alive and must point to at least
+  // the bytes that dtype and shape require. It may be null only if they require none; otherwise
+  // throws Error(invalid_argument). Checks sizes as empty() does.
   static Tensor wrap(std::shared_ptr<std::byte> storage, DType dtype, Shape shape);
 
   DType dtype() const noexcept { return dtype_; }
@@ -70,8 +70,8 @@ class Tensor {
   std::size_t byte_count_ = 0;
 };
 
-// Names to tensors in insertion order, with the semantics of a Python dict: assigning to a name
-// that is there keeps its place, erasing and inserting again moves it to the end.
+// Names to tensors in insertion order, with the semantics of a Python dict: assigning to an
+// existing name keeps its place; erasing and inserting again moves it to the end.
 class StateDict {
  public:
   using Entry = std::pair<const std::string, Tensor>;
@@ -92,7 +92,7 @@ class StateDict {
   Tensor& at(std::string_view name);
   const Tensor& at(std::string_view name) const;
 
-  // Inserts at the end, or replaces the tensor of a name that is there, in its place.
+  // Inserts at the end, or replaces the tensor of an existing name in its place.
   void set(std::string name, Tensor tensor);
 
   // Removes and returns. Throws Error(missing_tensor).

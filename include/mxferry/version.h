@@ -3,18 +3,19 @@
 #include <string>
 #include <vector>
 
-// The one place of the version: CMake, the package files and `mxferry --version` read it from here.
+// The only definition of the version: CMake, the package files and `mxferry --version` read it
+// here.
 #define MXFERRY_VERSION "0.1.0"
 
 namespace mxferry {
 
 struct LibraryVersion {
   std::string name;
-  std::string version;  // of what runs where the library tells, else of what it was built with
+  std::string version;  // the running version if the library reports it, else the one built with
 };
 
-// The libraries that this one is linked with, for a report of a fault; the C++ standard library and
-// the C library last.
+// The libraries that this one is linked with, for bug reports; the C++ standard library and the C
+// library come last.
 std::vector<LibraryVersion> linked_libraries();
 
 }  // namespace mxferry

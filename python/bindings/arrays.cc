@@ -76,14 +76,13 @@ Tensor borrow_any(const Array& array, std::string_view name) {
                                          .expected = "row-major memory without gaps",
                                          .found = "strides that leave gaps"});
   }
-  // Not freed here: the caller holds the array. Inputs are only read, which Tensor does not
-  // express.
+  // Not freed here: the caller holds the array. Inputs are only read, which Tensor cannot express.
   auto* data = static_cast<std::byte*>(const_cast<void*>(static_cast<const void*>(array.data())));
   return Tensor::wrap(std::shared_ptr<std::byte>(data, [](std::byte*) {}), *dtype,
                       std::move(shape));
 }
 
-// What keeps the tensor's memory as long as an array of Python's looks at it.
+// A capsule that keeps the tensor's memory alive while a Python array uses it.
 nb::capsule owner_of(const Tensor& tensor) {
   return nb::capsule(new Tensor(tensor),
                      [](void* pointer) noexcept { delete static_cast<Tensor*>(pointer); });

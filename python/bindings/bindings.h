@@ -4,7 +4,7 @@
 
 namespace mxferry::python {
 
-// One function a subject, each adds it to the module.
+// One function per subject; each adds its subject to the module.
 void bind_error();
 void bind_weights(nanobind::module_& m);
 void bind_reader(nanobind::module_& m);

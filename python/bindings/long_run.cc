@@ -13,10 +13,10 @@ namespace {
 
 namespace nb = nanobind;
 
-// How long a signal may wait to be handled.
+// The longest that a signal waits to be handled.
 constexpr std::chrono::milliseconds kSignalWait(50);
 
-// What the run tells the thread that waits for it.
+// Messages from the run to the thread that waits for it.
 class News {
  public:
   struct Item {
@@ -36,7 +36,7 @@ class News {
     changed_.notify_one();
   }
 
-  // The newest progress since the last call. Returns after kSignalWait at the latest.
+  // Returns the newest progress since the last call, after kSignalWait at the latest.
   Item next() {
     std::unique_lock lock(mutex_);
     changed_.wait_for(lock, kSignalWait, [&] { return item_.ended || item_.progress; });
@@ -49,7 +49,7 @@ class News {
   Item item_;
 };
 
-// Calls Python: with the GIL held.
+// Calls Python, so the GIL must be held.
 void deliver(const News::Item& item, const nb::object& progress) {
   if (item.progress && !progress.is_none()) {
     progress(item.progress->bytes_done, item.progress->bytes_total);
@@ -62,8 +62,8 @@ void deliver(const News::Item& item, const nb::object& progress) {
 void run_long(const nb::object& progress, const std::function<void(const LongRun&)>& work) {
   News news;
   std::stop_source stop;
-  std::exception_ptr failed;  // of the run
-  std::exception_ptr raised;  // by Python
+  std::exception_ptr failed;  // the run's exception
+  std::exception_ptr raised;  // Python's exception
   std::thread worker([&] {
     try {
       work({[&](const ConvertProgress& now) { news.post(now); }, stop.get_token()});

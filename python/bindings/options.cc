@@ -15,7 +15,7 @@ namespace {
 
 namespace nb = nanobind;
 
-// Takes one keyword argument after the other; at the end none may be left.
+// Takes keyword arguments one by one; none may be left at the end.
 class Reader {
  public:
   explicit Reader(const nb::kwargs& values)
@@ -26,7 +26,7 @@ class Reader {
     if (const nb::object value = take(option); !value.is_none()) field = cast<T>(option, value);
   }
 
-  // One of the names that `parse` knows.
+  // Reads one of the names that `parse` accepts.
   template <typename Field, typename Parse>
   void read_name(const char* option, Field& field, Parse parse, const char* names) {
     const nb::object value = take(option);

@@ -11,15 +11,15 @@
 
 namespace mxferry::python {
 
-// The options of a verb from keyword arguments with their names. An option that is None or not
-// given keeps its default. Throws Error(invalid_argument) for a name that an enumeration does not
-// have, TypeError for a value of a wrong type and for an option that the verb does not have.
+// A verb's options from keyword arguments of the same names. An option that is None or not given
+// keeps its default. Throws Error(invalid_argument) for a name that an enumeration does not have,
+// TypeError for a value of the wrong type or an option that the verb does not have.
 ConvertOptions convert_options(const nanobind::kwargs& values);
 VerifyOptions verify_options(const nanobind::kwargs& values);
 VerifyManifestOptions verify_manifest_options(const nanobind::kwargs& values);
 SampleOptions sample_options(const nanobind::kwargs& values);
 ReaderOptions reader_options(const nanobind::kwargs& values);
-// All but the tensors.
+// All options but the tensors.
 WriterOptions writer_options(const nanobind::kwargs& values);
 
 }  // namespace mxferry::python

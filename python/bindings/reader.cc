@@ -23,8 +23,8 @@ namespace {
 namespace nb = nanobind;
 using namespace nb::literals;
 
-// (index of the tensor, where the box begins, the memory's dtype by its safetensors name, an array
-// of the box's shape whose elements have the dtype's size)
+// (tensor index, where the box begins, the safetensors name of the memory's dtype, an array of the
+// box's shape whose elements have the dtype's size)
 using RegionTuple = std::tuple<std::size_t, std::vector<std::int64_t>, std::string, AnyArray>;
 
 Region to_region(const RegionTuple& tuple) {

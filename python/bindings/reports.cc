@@ -55,7 +55,7 @@ nb::object optional_to_python(const std::optional<T>& value) {
   return value ? to_python(*value) : nb::none();
 }
 
-// Reports do not change: sequences are tuples.
+// Reports are immutable, so sequences are tuples.
 template <typename Range>
 nb::tuple tuple_of(const Range& range) {
   nb::list items;

@@ -10,7 +10,7 @@
 
 namespace mxferry::python {
 
-// The dataclass of mxferry.reports that has the same name.
+// Returns the dataclass of mxferry.reports with the same name.
 nanobind::object to_python(const ConvertPlan& plan);
 nanobind::object to_python(const ConvertReport& report);
 nanobind::object to_python(const FinishReport& report);

@@ -19,7 +19,7 @@ namespace {
 namespace nb = nanobind;
 using namespace nb::literals;
 
-// What `verb` makes of the options.
+// Runs `verb` with the options and returns its report.
 template <typename Report, typename Options>
 Report run(Report (*verb)(const Options&), Options options, const nb::object& progress) {
   Report report;

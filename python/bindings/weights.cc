@@ -76,7 +76,7 @@ nb::tuple quantize(const ReadOnlyArray& weight, const std::string& mode,
   return nb::make_tuple(lend(packed.blocks, torch), lend(packed.scales, torch));
 }
 
-// Fresh memory, on huge pages where it is large, as an array of bytes.
+// New memory, on huge pages if it is large, as an array of bytes.
 nb::object empty(std::int64_t bytes, bool torch) {
   return lend(Tensor::empty(DType::U8, {bytes}), torch);
 }

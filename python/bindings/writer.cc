@@ -24,13 +24,13 @@ namespace {
 namespace nb = nanobind;
 using namespace nb::literals;
 
-// (name, dtype by its safetensors name, shape)
+// (name, safetensors name of the dtype, shape)
 using TensorTuple = std::tuple<std::string, std::string, std::vector<std::int64_t>>;
-// (index of the tensor, where the box begins, an array of the box's shape whose elements have the
-// size of the tensor's)
+// (tensor index, where the box begins, an array of the box's shape whose elements have the size of
+// the tensor's)
 using RegionTuple = std::tuple<std::size_t, std::vector<std::int64_t>, ReadOnlyArray>;
 
-// A writer, and the dtypes of its tensors: arrays come as elements of their size.
+// A writer, and its tensors' dtypes, to check the element sizes of arrays.
 struct Writer {
   std::vector<DType> dtypes;
   CheckpointWriter writer;

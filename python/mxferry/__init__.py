@@ -1,7 +1,7 @@
 """MXFP4 weights of gpt-oss checkpoints: decode, quantize, convert, compare.
 
-Everything is imported on first use, so that `import mxferry` costs nothing; numpy is needed where
-arrays are, PyTorch only where tensors are.
+Everything is imported on first use, so `import mxferry` is cheap. numpy is needed only for arrays,
+PyTorch only for tensors.
 """
 
 from importlib import import_module

@@ -1,6 +1,6 @@
-"""The command: `mxferry` and `python -m mxferry` are the program that the package carries.
+"""The command: `mxferry` and `python -m mxferry` run the program that the package contains.
 
-Under torchrun, `-m mxferry convert ...` is one conversion by all ranks.
+Under torchrun, `-m mxferry convert ...` is one conversion by all ranks together.
 """
 
 import os
@@ -11,7 +11,7 @@ PROGRAM = Path(__file__).with_name("bin") / "mxferry"
 
 
 def main() -> None:
-    """Becomes the program, so that signals and exit codes are its own."""
+    """Execs the program, so signals and exit codes are its own. Under torchrun, spawns it."""
     arguments = ["mxferry", *sys.argv[1:]]
     is_torchrun = "TORCHELASTIC_RUN_ID" in os.environ
     if is_torchrun and int(os.environ.get("WORLD_SIZE", "1")) > 1:

@@ -1,4 +1,4 @@
-"""A checkpoint as a lazy mapping of names to tensors, decoded where they are looked at."""
+"""A checkpoint as a lazy mapping of names to tensors, decoded on access."""
 
 import importlib.util
 import os
@@ -10,7 +10,8 @@ from . import _core
 from .errors import Error
 from .weights import as_bfloat16
 
-# What numpy and PyTorch call the dtypes of safetensors. numpy has no 8-bit floats: their bits.
+# safetensors' names of dtypes -> numpy's and PyTorch's. numpy has no BF16 or 8-bit floats, so it
+# gets their bits.
 _NUMPY = {
     "BOOL": "bool",
     "U8": "uint8",
@@ -41,7 +42,7 @@ _TORCH = _NUMPY | {
     "F8_E5M2FNUZ": "float8_e5m2fnuz",
 }
 
-# Names of the experts' weights, native or Hugging Face's -> Hugging Face's.
+# Endings of expert weights' names, native or Hugging Face's -> Hugging Face's.
 _PACKED_NAMES = {
     "gate_and_up_projs": "gate_up_proj",
     "down_projs": "down_proj",
@@ -61,14 +62,14 @@ def open_checkpoint(
     framework: str | None = None,
     threads: int = 0,
 ) -> "Checkpoint":
-    """A checkpoint in any form as the tensors of a layout, without converting it.
+    """Presents a checkpoint in any form as the tensors of a layout, without converting it.
 
-    path: a folder, or a name of the Hub in the local cache.
-    layout: whose names and axis orders it shows: "nemo", "hf" or "original".
-    dtype, dense_dtype, attn, orientation: as in convert(). "mxfp4" shows packed weights as they
-        are; dense ones are not quantized.
-    framework: "pt" or "np", as safetensors calls them; by default "pt" where PyTorch is installed.
-    threads: of each access; 0 is all that the process may use.
+    path: a folder, or a Hub name in the local cache.
+    layout: the names and axis orders to present: "nemo", "hf" or "original".
+    dtype, dense_dtype, attn, orientation: as in convert(). "mxfp4" keeps packed weights packed;
+        with dense expert weights, which are not quantized here, it raises Error(unsupported).
+    framework: safetensors' name, "pt" or "np"; by default "pt" if PyTorch is installed.
+    threads: per access; 0 means all that the process may use.
 
     Reads headers only. Raises Error.
     """
@@ -84,9 +85,9 @@ def open_checkpoint(
 
 
 class Checkpoint(Mapping[str, Any]):
-    """Names to tensors, each read and decoded anew where it is looked up; see open_checkpoint().
+    """Names to tensors, each read and decoded on every access; see open_checkpoint().
 
-    bytes_read: of the files' tensor data, so far.
+    bytes_read: bytes of tensor data read from the files so far.
     """
 
     def __init__(self, options: dict[str, Any], framework: str, threads: int) -> None:
@@ -113,18 +114,18 @@ class Checkpoint(Mapping[str, Any]):
         return name in self._slices
 
     def get_tensor(self, name: str) -> Any:
-        """The whole tensor: `checkpoint[name]`, under the name that safetensors has for it."""
+        """The whole tensor, as `checkpoint[name]`; this is safetensors' name for it."""
         return self[name]
 
     def get_slice(self, name: str) -> "TensorSlice":
-        """The tensor without its data; indexing it reads what the index needs."""
+        """The tensor without its data; indexing it reads only the indexed part."""
         return self._slices[name]
 
     def read(self, regions: list[tuple[int, list[int], str, Any]], progress: Any = None) -> None:
         """Fills memory. A region is (TensorSlice.index, where its box begins, dtype, array).
 
-        The array has the box's shape and elements of the size of the dtype, in memory of the CPU;
-        its last dimension has no gaps.
+        The array has the box's shape and elements of the dtype's size, in CPU memory; its last
+        dimension has no gaps.
         """
         self.bytes_read += self._reader.read(
             [(i, begin, dtype, raw(array)) for i, begin, dtype, array in regions],
@@ -133,7 +134,7 @@ class Checkpoint(Mapping[str, Any]):
         )
 
     def packed_parts(self, name: str) -> tuple["Checkpoint", tuple[str, str]] | None:
-        """Where the files hold the experts' weights `name` packed: (checkpoint, (blocks, scales))."""
+        """(checkpoint, (blocks, scales)) if the files hold the weights `name` packed, else None."""
         for ending, packed in _PACKED_NAMES.items():
             if name.endswith(ending) and self._packed_view is not None:
                 whole = name.removesuffix(ending) + packed
@@ -143,7 +144,7 @@ class Checkpoint(Mapping[str, Any]):
 
     @cached_property
     def _packed_view(self) -> "Checkpoint | None":
-        """The same files with packed weights as they are; None where there are dense experts."""
+        """The same files with packed weights as stored; None if expert weights are dense."""
         options = self._options | {"layout": "hf", "attn": "flex", "dtype": "mxfp4"}
         try:
             return Checkpoint(options, "pt", self._threads)
@@ -166,7 +167,7 @@ class Checkpoint(Mapping[str, Any]):
 
 
 class TensorSlice:
-    """One tensor of a checkpoint. `slice[1:3, :, 7]` reads those experts' column 7 and no more.
+    """One tensor of a checkpoint. `slice[1:3, :, 7]` reads only column 7 of experts 1 and 2.
 
     Indices are integers, slices of step 1 and an ellipsis.
     """
@@ -184,7 +185,7 @@ class TensorSlice:
         return list(self._shape)
 
     def get_dtype(self) -> str:
-        """As safetensors calls it, for example "BF16"."""
+        """The safetensors name of the dtype, for example "BF16"."""
         return self._dtype
 
     def __getitem__(self, index: Any) -> Any:
@@ -198,7 +199,7 @@ class TensorSlice:
         return memory[tuple(0 if isinstance(p, int) else slice(None) for p in parts)]
 
     def _parts(self, index: Any) -> list[int | range]:
-        """What is wanted of each dimension."""
+        """The index or range wanted of each dimension."""
         items = list(index) if isinstance(index, tuple) else [index]
         if not any(item is Ellipsis for item in items):
             items.append(Ellipsis)
@@ -230,14 +231,14 @@ class TensorSlice:
 
 
 def torch_dtype(name: str) -> Any:
-    """PyTorch's dtype for one of safetensors' names."""
+    """The PyTorch dtype with this safetensors name. Raises Error(unsupported)."""
     import torch
 
     return getattr(torch, _known(name, _TORCH))
 
 
 def safetensors_dtype(dtype: Any) -> str:
-    """The name that safetensors has for a dtype of PyTorch. Raises Error(unsupported)."""
+    """The safetensors name of a PyTorch dtype. Raises Error(unsupported)."""
     text = str(dtype).removeprefix("torch.")
     name = next((name for name, element in _TORCH.items() if element == text), None)
     if name is None:
@@ -268,7 +269,7 @@ def _framework(name: str | None) -> str:
 
 
 def raw(array: Any) -> Any:
-    """The same memory with elements that every DLPack knows."""
+    """The same memory with integer elements, which every DLPack supports."""
     size = array.dtype.itemsize
     if hasattr(array, "detach"):
         import torch

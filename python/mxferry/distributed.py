@@ -1,8 +1,8 @@
-"""Packed and dense weights as DTensors: every rank decodes what it holds, and no more.
+"""Packed and dense weights as DTensors: every rank decodes only what it holds.
 
-How the dimensions of packed weights [experts, out, groups, B] become those of dense ones
-[experts, in, out]: 0 stays, 1 becomes 2, 2 becomes 1. Only whole groups can be cut apart in packed
-weights, so a cut of `in` is one of groups only where it falls between two of them.
+Dimensions of packed weights [experts, out, groups, B] map to those of dense ones [experts, in,
+out]: 0 to 0, 1 to 2, 2 to 1. Packed weights can be cut only between groups, so a cut of `in`
+corresponds to a cut of groups only if it falls between two of them.
 """
 
 from typing import Any
@@ -15,16 +15,16 @@ from torch.distributed.tensor.placement_types import _StridedShard
 from .tensors import BLOCK_BYTES, BLOCK_SIZE, dequantize_local
 from .weights import quantize
 
-# Dimension of packed weights -> that of dense ones, and back.
+# Dimension of packed weights -> dimension of dense ones. The map is its own inverse.
 _DENSE_DIM = {0: 0, 1: 2, 2: 1}
 _PACKED_DIM = _DENSE_DIM
 
 
 def dequantize_dtensors(blocks: Any, scales: Any, dtype: Any, ep_shard_dim: int) -> Any:
-    """A DTensor [experts, in, out]: "ep" cuts the experts, "ep_shard" cuts `ep_shard_dim`.
+    """Decodes to a DTensor [experts, in, out]: "ep" cuts experts, "ep_shard" cuts `ep_shard_dim`.
 
-    On a mesh that names neither, cuts of the packed tensors stay. Strided cuts, and cuts of groups
-    that would leave another part of `in` than PyTorch's own cut does, are gathered first.
+    On a mesh with neither name, the cuts of the packed tensors are kept. Strided cuts, and cuts of
+    groups that give other parts of `in` than PyTorch's own cut would, are gathered first.
     """
     blocks, scales, held = _decodable(blocks, scales)
     wanted = _wanted(blocks.device_mesh, held, ep_shard_dim)
@@ -34,8 +34,8 @@ def dequantize_dtensors(blocks: Any, scales: Any, dtype: Any, ep_shard_dim: int)
 def dequantize_into_dtensor(target: Any, blocks: Any, scales: Any) -> None:
     """Fills the DTensor `target` [experts, in, out], cut in any way, from its packed weights.
 
-    They are DTensors on the same mesh, cut as packed_placements() says or coarser. Another rank is
-    asked only where `target` has strided cuts.
+    They are DTensors on the same mesh, cut as packed_placements() returns or more coarsely. Ranks
+    communicate only if `target` has strided cuts.
     """
     blocks, scales, held = _decodable(blocks, scales)
     wanted = list(target.placements)
@@ -48,9 +48,9 @@ def dequantize_into_dtensor(target: Any, blocks: Any, scales: Any) -> None:
 
 
 def quantize_dtensor(weight: Any, mode: str, reference_scales: Any) -> tuple[Any, Any]:
-    """DTensors (blocks, scales), cut along experts and rows.
+    """Quantizes to DTensors (blocks, scales), cut along experts and rows.
 
-    Blocks run along `in`: weights that are cut there are first redistributed along `out`.
+    Blocks run along `in`, so weights that are cut along it are first redistributed along `out`.
     """
     mesh = weight.device_mesh
     held = [Shard(2) if _cuts(p, 1) else p for p in weight.placements]
@@ -73,10 +73,10 @@ def quantize_dtensor(weight: Any, mode: str, reference_scales: Any) -> tuple[Any
 
 
 def packed_placements(weight: Any) -> list[Any]:
-    """How packed weights are to be cut so that each rank can decode its part of `weight` from them.
+    """Placements of packed weights from which each rank can decode its part of `weight`.
 
-    Cuts stay where packed weights can have them; a rank holds more than its part where `weight` has
-    a strided cut, or one through a group.
+    Keeps the cuts that packed weights can have; a rank holds more than its part if `weight` has a
+    strided cut, or one through a group.
     """
     mesh = weight.device_mesh
     groups = weight.shape[1] // BLOCK_SIZE
@@ -88,7 +88,7 @@ def packed_placements(weight: Any) -> list[Any]:
 
 
 def empty_dtensor(shape: tuple[int, ...], like: Any, placements: list[Any]) -> Any:
-    """A DTensor of bytes on the mesh and the device of `like`, not initialized."""
+    """An uninitialized uint8 DTensor on the mesh and the device of `like`."""
     mesh = like.device_mesh
     local, _ = compute_local_shape_and_global_offset(shape, mesh, placements)
     storage = torch.empty(local, dtype=torch.uint8, device=like.to_local().device)
@@ -96,22 +96,22 @@ def empty_dtensor(shape: tuple[int, ...], like: Any, placements: list[Any]) -> A
 
 
 def _cuts(placement: Any, *dims: int) -> bool:
-    """Whether this is a cut along one of these dimensions, and no strided one."""
+    """Whether this is a cut along one of these dimensions and not a strided one."""
     plain = isinstance(placement, Shard) and not isinstance(placement, _StridedShard)
     return plain and placement.dim in dims
 
 
 def _cuts_whole_groups(placements: Any, dim: int, mesh: Any, groups: int, width: int) -> bool:
-    """Whether cutting `groups` groups and cutting their `width` weights each give the same parts.
+    """Whether cutting `groups` groups gives the same parts as cutting their weights, `width` each.
 
-    `dim` is the dimension that is cut. Several mesh dimensions that cut it do not count as such.
+    `dim` is the dimension that is cut. False unless exactly one mesh dimension cuts it.
     """
     ranks = [mesh.size(i) for i, p in enumerate(placements) if _cuts(p, dim)]
     return len(ranks) == 1 and -(-groups * width // ranks[0]) == -(-groups // ranks[0]) * width
 
 
 def _decodable(blocks: Any, scales: Any) -> tuple[Any, Any, list[Any]]:
-    """Packed weights of which each rank can decode what it holds, and how it is cut when decoded."""
+    """(blocks, scales) of which each rank can decode what it holds, and the decoded placements."""
     mesh = blocks.device_mesh
     width = blocks.shape[3] * 2
     whole_groups = _cuts_whole_groups(blocks.placements, 2, mesh, blocks.shape[2], width)
@@ -127,7 +127,7 @@ def _dense_shape(blocks: Any) -> tuple[int, int, int]:
 
 
 def _dequantize_to(blocks: Any, scales: Any, dtype: Any, held: list[Any], wanted: list[Any]) -> Any:
-    """A DTensor with the placements `wanted`; cutting what a rank holds whole asks no other rank."""
+    """A DTensor with the placements `wanted`; ranks do not communicate if cuts are only added."""
     mesh = blocks.device_mesh
     if _is_part(held, wanted):
         local = _decode_part(blocks, scales, held, wanted, dtype)
@@ -152,10 +152,10 @@ def _wanted(mesh: Any, held: list[Any], ep_shard_dim: int) -> list[Any]:
 
 
 def _is_part(held: list[Any], wanted: list[Any]) -> bool:
-    """Whether every rank's part under `wanted` lies in what it holds under `held`, on any mesh.
+    """Whether every rank's part under `wanted` is within what it holds under `held`, on any mesh.
 
-    So it is where cuts are only added. Mesh dimensions cut from left to right: what is added left of
-    another cut along the same dimension moves that one.
+    It is if cuts are only added, and not left of another cut along the same dimension: mesh
+    dimensions cut from left to right, so that cut would move.
     """
     for mesh_dim, (before, after) in enumerate(zip(held, wanted, strict=True)):
         if before == after and type(before) is type(after):
@@ -174,9 +174,9 @@ def _decode_part(
     dtype: Any,
     out: Any = None,
 ) -> Any:
-    """This rank's part under `wanted` of what it holds under `held`, in `out` if that is given.
+    """Decodes this rank's part under `wanted` of what it holds under `held`, into `out` if given.
 
-    A cut through a group decodes the group and trims it.
+    A group that a cut goes through is decoded whole and trimmed.
     """
     width = blocks.shape[3] * 2
     experts, inputs, rows = _part(_dense_shape(blocks), blocks.device_mesh, held, wanted)
@@ -190,7 +190,7 @@ def _decode_part(
 
 
 def _part(shape: Any, mesh: Any, held: list[Any], wanted: list[Any]) -> list[slice]:
-    """Where in what this rank holds under `held` its part under `wanted` lies."""
+    """The slices of what this rank holds under `held` that are its part under `wanted`."""
     _, held_offset = compute_local_shape_and_global_offset(shape, mesh, held)
     size, offset = compute_local_shape_and_global_offset(shape, mesh, wanted)
     firsts = [o - h for o, h in zip(offset, held_offset, strict=True)]

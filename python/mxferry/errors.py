@@ -1,12 +1,12 @@
-"""The one exception of the library."""
+"""The library's only exception type."""
 
 
 class Error(RuntimeError):
     """What went wrong, where, and what to do about it; `str(error)` is one printable line.
 
-    `code` names the cause, for example "wrong_shape"; `category` says who is to blame: "usage",
-    "source", "system", "limit" or "cancelled". The others are the parts of the message, "" where
-    there is nothing to say. docs/python.md lists the codes.
+    `code` names the cause, for example "wrong_shape"; `category` says where the fault is: "usage",
+    "source", "system", "limit" or "cancelled". The other attributes are the parts of the message,
+    "" if absent. include/mxferry/error.h lists the codes.
     """
 
     def __init__(
@@ -31,11 +31,11 @@ class Error(RuntimeError):
         self.advice = advice
 
     def within(self, where: str, **changed: str) -> "Error":
-        """The same error as `where: message`, with these parts changed."""
+        """A copy of the error with the message `where: message` and these parts changed."""
         names = ("file", "tensor", "expected", "found", "advice")
         parts = {name: getattr(self, name) for name in names} | changed
         return Error(f"{where}: {self}", self.code, self.category, **parts)
 
     def __reduce__(self) -> tuple[object, ...]:
-        """Pickles: errors cross from one process to another."""
+        """Supports pickling, because errors are sent from one process to another."""
         return (type(self), (str(self), self.code, self.category), self.__dict__.copy())

@@ -1,4 +1,4 @@
-"""Fills the tensors of a model from the files, each rank its own part, without a copy in between."""
+"""Fills a model's tensors directly from the files, each rank its own part."""
 
 import itertools
 import os
@@ -9,7 +9,7 @@ from .checkpoint import Checkpoint, open_checkpoint, torch_dtype
 from .errors import Error
 from .placements import held_ranges
 
-# What wrappers of modules put into names.
+# What module wrappers insert into names.
 _WRAPPERS = ("_orig_mod.", "_checkpoint_wrapped_module.", "_fsdp_wrapped_module.")
 _DTYPES = {
     "torch.bfloat16": "BF16",
@@ -19,7 +19,7 @@ _DTYPES = {
 
 
 class IncompatibleKeys(NamedTuple):
-    """What load_into() could not match, as torch.nn.Module.load_state_dict() returns it."""
+    """Names that load_into() could not match, as torch.nn.Module.load_state_dict() returns them."""
 
     missing_keys: list[str]
     unexpected_keys: list[str]
@@ -36,24 +36,24 @@ def load_into(
     threads: int = 0,
     progress: Callable[[int, int], Any] | None = None,
 ) -> IncompatibleKeys:
-    """Reads a checkpoint of any form into tensors that are allocated already.
+    """Reads a checkpoint of any form into tensors that are already allocated.
 
-    target: a state dict, or a torch.nn.Module. Plain tensors are whole ones; of a DTensor each
-        rank reads and decodes its own part: the experts, rows and blocks that cover it. BF16, F16
-        and F32 are filled whatever the checkpoint holds, rounded to nearest even.
-    checkpoint: a folder, a name of the Hub in the local cache, or what open_checkpoint() gives.
-    strict: raise where the names of the two differ, before anything is filled.
-    layout: whose names `target` has, "nemo" or "hf"; of an open checkpoint its own counts.
-    module: where the state dict comes from. With it, a tensor that is a copy of the module's
-        instead of its storage is an error: to fill it would change nothing.
-    threads: 0 is all that the process may use, divided by LOCAL_WORLD_SIZE where that is set.
-    progress: called with bytes done and in all, on the calling thread.
+    target: a state dict, or a torch.nn.Module. Plain tensors are whole; of a DTensor, each rank
+        reads and decodes only its own part: the experts, rows and blocks that cover it. BF16, F16
+        and F32 tensors accept weights of any dtype, rounded to nearest even.
+    checkpoint: a folder, a Hub name in the local cache, or the result of open_checkpoint().
+    strict: raise Error if the names of the two differ, before anything is filled.
+    layout: the layout of the names in `target`, "nemo" or "hf"; an open checkpoint has its own.
+    module: where the state dict comes from. If given, a tensor that is a copy of the module's
+        instead of its storage is an error: filling it would have no effect.
+    threads: 0 means all that the process may use, divided by LOCAL_WORLD_SIZE if that is set.
+    progress: called with the bytes done and in total, on the calling thread.
 
-    Names may have what torch.compile, checkpoint wrappers and PEFT add; adapters of PEFT and
-    `_extra_state` are left alone. Returns the names that only one side has.
+    Names may contain what torch.compile, checkpoint wrappers and PEFT add; PEFT's adapters and
+    `_extra_state` are not filled. Returns the names that only one side has.
 
-    Raises Error: missing_tensor (strict), wrong_shape, wrong_dtype, unsupported, and what reading
-    raises; the tensors then hold parts of the checkpoint.
+    Raises Error: missing_tensor (strict), wrong_shape, wrong_dtype, unsupported, and the errors of
+    reading, after which the tensors may be partly filled.
     """
     if hasattr(target, "state_dict"):
         module = target if module is None else module
@@ -88,7 +88,7 @@ def _fill(
     tensors: Mapping[str, tuple[str, Any]],
     progress: Callable[[int, int], Any] | None,
 ) -> None:
-    """Plain memory in one go, then what needs a detour, one part at a time."""
+    """Fills memory that can be read into directly in one call, then stages the rest box by box."""
     direct = []
     detours = []
     for key, (name, tensor) in tensors.items():
@@ -110,7 +110,7 @@ def _fill(
 
 
 def local_boxes(tensor: Any) -> Iterator[tuple[list[int], Any]]:
-    """(where a box begins in the whole tensor, the memory of this rank for it), all of its boxes."""
+    """(where a box begins in the whole tensor, its memory), for each box that this rank holds."""
     if tensor.device.type == "meta":
         raise Error(
             "a tensor on the meta device has no memory. Call to_empty() and fill it first",
@@ -123,7 +123,7 @@ def local_boxes(tensor: Any) -> Iterator[tuple[list[int], Any]]:
         return
     ranges = held_ranges(tensor)
     local = tensor.to_local()
-    # By dimension: (range of the whole, where it lies in the local tensor).
+    # By dimension: (range in the whole tensor, slice of the local tensor).
     places = []
     for dim in ranges:
         starts = itertools.accumulate((len(r) for r in dim), initial=0)
@@ -133,7 +133,7 @@ def local_boxes(tensor: Any) -> Iterator[tuple[list[int], Any]]:
 
 
 def plain_name(key: str) -> str | None:
-    """The parameter's own name; None for what no checkpoint of the base model holds."""
+    """The parameter's own name; None if no checkpoint of the base model holds it."""
     for wrapper in _WRAPPERS:
         key = key.replace(wrapper, "")
     if "_extra_state" in key or ".lora_" in key:
@@ -173,7 +173,7 @@ def _address(tensor: Any) -> int:
 
 
 def share_of_threads() -> int:
-    """This process's share of the machine where torchrun has started several."""
+    """This process's share of the CPUs if torchrun started several; else 0, which means all."""
     ranks = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
     return max(1, len(os.sched_getaffinity(0)) // ranks) if ranks > 1 else 0
 

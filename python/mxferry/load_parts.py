@@ -1,7 +1,7 @@
-"""Loading MXFP4 weights into a model one layer at a time, for loaders that fill tensors in place.
+"""Loads MXFP4 weights into a model one layer at a time, for loaders that fill tensors in place.
 
-The experts' weights have another shape in the checkpoint than in the model, so a loader needs other
-memory to read them into: here that of one layer, not of all.
+Expert weights have another shape in the checkpoint than in the model, so a loader needs other
+memory to read them into: here for one layer, not for all.
 """
 
 import re
@@ -12,18 +12,18 @@ from typing import Any
 
 from .tensors import BLOCK_SIZE, can_be_filled, dequantize_into, packed_scratch
 
-# Native names, in the order in which a layer's weights are read.
+# Endings of native names, in the order in which a layer's weights are read.
 _EXPERTS = ("mlp.experts.gate_and_up_projs", "mlp.experts.down_projs")
 _LAYER = re.compile(r"model\.layers\.(\d+)\.")
 
 
 @dataclass
 class CheckpointLoadPart:
-    """What is read together, and what it makes whole.
+    """Tensors that are read together, and the parameters that they complete.
 
     checkpoint_tensors: name in the checkpoint -> tensor to read it into.
     model_keys: the native names that hold their final values after finish().
-    temporary_checkpoint_keys: the names whose tensors are not those of the model.
+    temporary_checkpoint_keys: the checkpoint's names whose tensors are not the model's own.
     finish: decodes what was read into the model's own tensors.
     """
 
@@ -38,12 +38,12 @@ def load_parts(
     layer_count: Any,
     hf_name: Callable[[str], str],
 ) -> Iterator[Any] | None:
-    """The parts of a whole model, or None where it cannot be loaded so.
+    """The parts of a whole model, or None if it cannot be loaded in parts.
 
-    It can where layers 0 to layer_count - 1 are all there, each with both of its experts' weights
-    [experts, in, out] in bfloat16, float16 or float32, `in` a multiple of 32, in memory, and where
-    anything else is there too. They may be DTensors on any mesh. What is decided here depends on
-    names, global shapes and placements alone, so every rank gets the same sequence.
+    It can if it has layers 0 to layer_count - 1 and no others, each with both expert weights
+    [experts, in, out] in bfloat16, float16 or float32, `in` a multiple of 32, in memory, and at
+    least one other parameter. They may be DTensors on any mesh. The decision depends only on names,
+    dtypes, global shapes and placements, so every rank gets the same sequence.
     """
     layers = _layers(model_state_dict)
     if not isinstance(layer_count, int) or set(layers) != set(range(layer_count)) or not layers:
@@ -73,7 +73,7 @@ def _experts_of(names: list[str]) -> list[str]:
 
 
 def _is_opaque(name: str) -> bool:
-    """Values of Transformer Engine that no checkpoint of the layout has; they stay as they are."""
+    """Whether it is an opaque value of Transformer Engine: in no checkpoint, and left unchanged."""
     return name.endswith("_extra_state")
 
 
@@ -96,9 +96,9 @@ def _parts(
     experts: list[list[str]],
     hf_name: Callable[[str], str],
 ) -> Iterator[Any]:
-    """First what is read straight into the model, then layer by layer the experts' weights.
+    """First everything that is read directly into the model, then the expert weights by layer.
 
-    Nothing here holds the tensors of a part when the next is asked for.
+    Nothing here refers to the tensors of a part when the next part is requested.
     """
     direct = {hf_name(name): model[name] for name in others if not _is_opaque(name)}
     yield _part_class()(direct, frozenset(others), frozenset(), _nothing)
@@ -125,10 +125,10 @@ def _layer_part(weights: dict[str, Any], hf_name: Callable[[str], str]) -> Any:
 
 
 def _nothing() -> None:
-    """finish() of what was read into its final place."""
+    """The finish() of tensors that were read into their final place."""
 
 
 def _part_class() -> Any:
-    """NeMo AutoModel's class where that is imported, whose loader takes no other."""
+    """NeMo AutoModel's class if that is imported, because its loader accepts no other."""
     nemo = sys.modules.get("nemo_automodel.components.checkpoint.state_dict_adapter")
     return getattr(nemo, "CheckpointLoadPart", CheckpointLoadPart)

@@ -1,13 +1,13 @@
-"""Puts this package's GPTOSSStateDictAdapter in the place of NeMo AutoModel's.
+"""Replaces NeMo AutoModel's GPTOSSStateDictAdapter with this package's.
 
     import mxferry.nemo
 
     mxferry.nemo.install()
 
-Runs that are launched from a YAML file import nothing of their own: with MXFERRY_NEMO=1 in the
-environment, or MXFERRY_NEMO_SAVE_DTYPE, which is `save_dtype` of install(), installing happens when
-NeMo AutoModel's modules are imported. Nothing here imports more than the standard library before
-that.
+Runs that are launched from a YAML file have no code of their own to call install(). With
+MXFERRY_NEMO=1 in the environment, or MXFERRY_NEMO_SAVE_DTYPE, which is the `save_dtype` of
+install(), its work is done when NeMo AutoModel's modules are imported. Until then, nothing here
+imports more than the standard library.
 """
 
 import os
@@ -24,7 +24,7 @@ _MODULE = "nemo_automodel.components.models.gpt_oss.state_dict_adapter"
 _NAME = "GPTOSSStateDictAdapter"
 _CHECKPOINTING = "nemo_automodel.components.checkpoint.checkpointing"
 
-# NeMo's own class, and its Checkpointer.save_model(), where they were replaced, else None.
+# NeMo's own class and its Checkpointer.save_model(), if they were replaced, else None.
 _replaced: Any = None
 _replaced_save: Any = None
 
@@ -32,16 +32,18 @@ _replaced_save: Any = None
 def install(save_dtype: str | None = None) -> Any:
     """Makes NeMo AutoModel use this package's adapter; returns the class that it uses from now on.
 
-    The class is replaced where it is defined and in each module of NeMo AutoModel that has imported
-    it, so models made from now on have an adapter of this package; adapters that are there stay.
-    It is mxferry.GPTOSSStateDictAdapter and NeMo's StateDictAdapter at once, and so is an object of
-    mxferry.GPTOSSStateDictAdapter to isinstance(). A second call changes nothing.
+    Replaces the class where it is defined and in each module of NeMo AutoModel that has imported
+    it, so models made from now on have an adapter of this package; existing adapters are unchanged.
+    The class derives from mxferry.GPTOSSStateDictAdapter and NeMo's StateDictAdapter, and to
+    isinstance() every mxferry.GPTOSSStateDictAdapter is one of NeMo's, too. A second call changes
+    at most the dtype of saving.
 
-    save_dtype: "mxfp4", "bf16", "f16" or "f32". Wherever its Checkpointer writes a consolidated
-        checkpoint of gpt-oss, save_checkpoint() writes it, in this dtype, from the live model. The
-        shards beside it, from which runs resume, stay as they are. None leaves saving as it is.
+    save_dtype: "mxfp4", "bf16", "f16" or "f32". When NeMo's Checkpointer writes a consolidated
+        checkpoint of gpt-oss, save_checkpoint() writes it instead, in this dtype, from the live
+        model. The shards beside it, from which runs resume, are unchanged. None leaves saving as it
+        is.
 
-    Raises ModuleNotFoundError where NeMo AutoModel, or what it needs, is not installed, and Error.
+    Raises ModuleNotFoundError if NeMo AutoModel or one of its dependencies is missing, and Error.
     """
     if save_dtype is not None:
         _install_save(import_module(_CHECKPOINTING), save_dtype)
@@ -49,7 +51,7 @@ def install(save_dtype: str | None = None) -> Any:
 
 
 def uninstall() -> None:
-    """Gives NeMo AutoModel its own class and way of saving back; does nothing where it has them."""
+    """Restores NeMo AutoModel's own class and way of saving, if they were replaced."""
     global _replaced, _replaced_save
     if _replaced_save is not None:
         sys.modules[_CHECKPOINTING].Checkpointer.save_model = _replaced_save  # type: ignore[attr-defined]
@@ -60,7 +62,7 @@ def uninstall() -> None:
 
 
 def install_on_import() -> None:
-    """Has install() done as the environment says, by what of NeMo AutoModel is imported, at once."""
+    """Does what install() does as the environment says, as soon as NeMo's modules are imported."""
     hooks: dict[str, Callable[[ModuleType], Any]] = {_MODULE: _install}
     save_dtype = os.environ.get("MXFERRY_NEMO_SAVE_DTYPE")
     if save_dtype:
@@ -93,9 +95,9 @@ def _install_save(module: ModuleType, dtype: str) -> None:
 
 
 def _adapter_class(theirs: Any) -> Any:
-    """Ours on top of what NeMo's class is based on, whose other members later versions may ask for.
+    """Our adapter on top of the bases of NeMo's class, whose members later versions may use.
 
-    It has the name of NeMo's class, so pickles of adapters are read with or without this package.
+    It has the name of NeMo's class, so pickled adapters load with or without this package.
     """
     from .state_dict_adapter import GPTOSSStateDictAdapter
 
@@ -106,7 +108,7 @@ def _adapter_class(theirs: Any) -> Any:
 
 
 def _rebind(old: Any, new: Any) -> None:
-    """Replaces an object wherever a module of NeMo AutoModel has a name for it."""
+    """Replaces an object in every module of NeMo AutoModel that has a name for it."""
     for name, module in list(sys.modules.items()):
         if name.partition(".")[0] == _PACKAGE and isinstance(module, ModuleType):
             for key in [key for key, value in vars(module).items() if value is old]:
@@ -114,7 +116,7 @@ def _rebind(old: Any, new: Any) -> None:
 
 
 class _Finder(MetaPathFinder):
-    """Finds modules of NeMo's as the others do, and calls their hooks when they were executed."""
+    """Finds NeMo's modules through the other finders, and calls a hook after each is executed."""
 
     def __init__(self, hooks: dict[str, Callable[[ModuleType], Any]]) -> None:
         self._hooks = hooks
@@ -135,6 +137,6 @@ class _Finder(MetaPathFinder):
                 execute(module)
                 self._hooks[fullname](module)
 
-            # On this one loader, which otherwise stays what it is: inspect, for example, asks it.
+            # Patches this loader instead of wrapping it, because inspect, for example, uses it.
             spec.loader.exec_module = execute_and_install  # type: ignore[method-assign]
         return spec

@@ -22,7 +22,7 @@ def check_save_dtype(dtype: str) -> None:
 def replacement(checkpointing: ModuleType, theirs: Any, dtype: str) -> Any:
     """A Checkpointer.save_model() that consolidates gpt-oss itself.
 
-    checkpointing: NeMo's module of this name. theirs: its save_model().
+    checkpointing: NeMo's module of this name. theirs: NeMo's save_model().
     """
     signature = inspect.signature(theirs)
 
@@ -38,7 +38,8 @@ def replacement(checkpointing: ModuleType, theirs: Any, dtype: str) -> Any:
         )
         if not consolidates or not _is_gpt_oss(values["model"]):
             return theirs(*args, **kwargs)
-        # One that consolidates the final checkpoint, and this is not final: the shards alone.
+        # Have NeMo write only the shards: it is to consolidate the final checkpoint, which this is
+        # not.
         mode = config.save_consolidated
         values["is_final_checkpoint"] = False
         config.save_consolidated = type(mode).FINAL
@@ -52,14 +53,14 @@ def replacement(checkpointing: ModuleType, theirs: Any, dtype: str) -> Any:
 
 
 def _is_gpt_oss(model: Any) -> bool:
-    """Whether the adapter is NeMo's for gpt-oss, or the one in its place."""
+    """Whether the model's adapter is NeMo's for gpt-oss, or its replacement."""
     part = _parts(model)[0]
     adapter = getattr(getattr(part, "module", part), "state_dict_adapter", None)
     return type(adapter).__name__ == "GPTOSSStateDictAdapter"
 
 
 def _parts(model: Any) -> list[Any]:
-    """Stages of a pipeline come as a list."""
+    """The model, or its pipeline stages, which are passed as a list."""
     return list(model) if isinstance(model, list | tuple) else [model]
 
 
@@ -73,7 +74,7 @@ def _consolidate(checkpointer: Any, model: Any, weights_path: str, dtype: str) -
     consolidated = os.path.join(folder, "consolidated")
     group = checkpointer.process_group
     Ranks(group).on_first(lambda: os.makedirs(consolidated, exist_ok=True))
-    # NeMo's own step that brings config, tokenizer and the like from beside the shards.
+    # NeMo's own step that copies config, tokenizer and so on from beside the shards.
     for addon in checkpointer._addons:
         addon.post_save(
             consolidated_path=consolidated,

@@ -1,4 +1,7 @@
-"""Who holds which parts of a model's tensors, and who is to write them. No tensors, no messages."""
+"""Which rank holds which boxes of a model's tensors, and which rank writes them.
+
+Pure computation, without tensors or messages.
+"""
 
 import math
 from collections.abc import Mapping
@@ -7,15 +10,15 @@ from typing import NamedTuple
 
 from .errors import Error
 
-# Of a tensor, by dimension: (begin, end).
+# A box of a tensor: (begin, end) by dimension.
 Box = tuple[tuple[int, int], ...]
 
 
 class Held(NamedTuple):
     """A tensor and what one rank holds of it."""
 
-    dtype: str  # as safetensors calls it
-    shape: tuple[int, ...]  # of the whole
+    dtype: str  # safetensors' name
+    shape: tuple[int, ...]  # of the whole tensor
     boxes: list[Box]
 
 
@@ -29,7 +32,7 @@ class Shared(NamedTuple):
 
 
 class Strip(NamedTuple):
-    """Part of a column: what a rank has of its inputs."""
+    """Part of a column: the inputs that one rank holds."""
 
     begin: int
     end: int
@@ -37,15 +40,15 @@ class Strip(NamedTuple):
 
 
 class Column(NamedTuple):
-    """Experts and rows of weights [experts, in, out] whose inputs lie on several ranks."""
+    """Experts and rows of weights [experts, in, out] whose inputs are spread over several ranks."""
 
     tensor: int
     experts: tuple[int, int]
     rows: tuple[int, int]
-    strips: list[Strip]  # by begin; together all inputs
+    strips: list[Strip]  # sorted by begin; together they are all inputs
 
     def shares(self) -> dict[int, range]:
-        """The rows that each owner of a strip is to quantize."""
+        """The rows that each owner of a strip quantizes."""
         owners = sorted({strip.owner for strip in self.strips})
         begin, end = self.rows
         cuts = [begin + (end - begin) * i // len(owners) for i in range(len(owners) + 1)]
@@ -53,10 +56,10 @@ class Column(NamedTuple):
 
 
 def share(held: list[Mapping[str, Held]]) -> list[Shared]:
-    """The tensors of all ranks, by what each holds.
+    """The tensors of all ranks together, from what each holds.
 
-    Raises Error: wrong_dtype, wrong_shape where ranks differ; missing_tensor for what no rank holds;
-    unsupported for parts that overlap without being the same.
+    Raises Error: wrong_dtype, wrong_shape (ranks differ), missing_tensor (a part that no rank
+    holds), unsupported (boxes overlap without being the same).
     """
     tensors: dict[str, Shared] = {}
     for rank, mapping in enumerate(held):
@@ -72,7 +75,7 @@ def share(held: list[Mapping[str, Held]]) -> list[Shared]:
 
 
 def deal(tensors: list[Shared], ranks: int) -> list[dict[Box, int]]:
-    """One owner for each box, by tensor. What several ranks hold is spread by bytes."""
+    """One owner for each box, by tensor. Boxes held by several ranks are dealt to balance bytes."""
     bytes_of = [0] * ranks
     owners: list[dict[Box, int]] = [{} for _ in tensors]
     several = []
@@ -93,8 +96,7 @@ def deal(tensors: list[Shared], ranks: int) -> list[dict[Box, int]]:
 def columns_of(tensor: int, shape: tuple[int, ...], owners: Mapping[Box, int]) -> list[Column]:
     """The columns of weights [experts, in, out] that no rank has whole, in one order on all ranks.
 
-    Raises Error(unsupported) where the strips of a column do not fit together, as those of a DTensor
-    do.
+    Raises Error(unsupported) if a column's strips do not make up all inputs, as a DTensor's do.
     """
     strips: dict[tuple[tuple[int, int], tuple[int, int]], list[Strip]] = {}
     for (experts, (begin, end), rows), owner in owners.items():
@@ -136,7 +138,7 @@ def _check_cover(tensor: Shared) -> None:
 
 @lru_cache
 def _disjoint(boxes: tuple[Box, ...]) -> bool:
-    """Most tensors of a model are cut in one of a few ways."""
+    """Cached: most tensors of a model are cut in one of a few ways."""
     return not any(
         all(a < d and c < b for (a, b), (c, d) in zip(one, other, strict=True))
         for i, one in enumerate(boxes)

@@ -8,10 +8,10 @@ from .errors import Error
 def held_ranges(tensor: Any) -> list[list[range]]:
     """By dimension of a DTensor, the indices that this rank holds, in the order of its memory.
 
-    One range, or more where a placement is strided; none on a rank outside the mesh. Mesh
-    dimensions cut from left to right, each what the ones before it left, in chunks as torch.chunk
-    makes them, which may be uneven or empty. A strided placement cuts each of its `split_factor`
-    chunks and keeps one piece of each: PyTorch's `_StridedShard`.
+    One range, several if a placement is strided, or none if the part is empty or the rank is
+    outside the mesh. Mesh dimensions cut from left to right, each cutting what those before it left
+    into chunks as torch.chunk does, which may be uneven or empty. A strided placement cuts each of
+    its `split_factor` chunks and keeps one piece of each: PyTorch's `_StridedShard`.
 
     Raises Error(unsupported) for partial sums and for cuts in another order.
     """
@@ -59,7 +59,7 @@ def _joined(ranges: Any) -> list[range]:
 
 
 def _check_order(tensor: Any) -> None:
-    """Newer PyTorch can cut one dimension from right to left, which its placements do not show."""
+    """Refuses right-to-left cuts, which newer PyTorch can make and placements do not show."""
     order = getattr(getattr(tensor, "_spec", None), "shard_order", None) or ()
     for entry in order:
         if list(entry.mesh_dims) != sorted(entry.mesh_dims):

@@ -14,7 +14,7 @@ T = TypeVar("T")
 class Ranks:
     """The ranks of a process group; a single one without torch.distributed.
 
-    world: the global rank of each, by rank in the group.
+    world: the global ranks, by rank in the group.
     """
 
     def __init__(self, group: Any = None) -> None:
@@ -28,7 +28,7 @@ class Ranks:
             self.world = dist.get_process_group_ranks(group)
 
     def gather(self, value: Any) -> list[Any]:
-        """The value of every rank. All ranks call it; values are small."""
+        """Returns every rank's value. All ranks must call it; values should be small."""
         if len(self.world) == 1:
             return [value]
         import torch.distributed as dist
@@ -38,9 +38,9 @@ class Ranks:
         return values
 
     def together(self, step: Callable[[], T]) -> T:
-        """Runs the step; returns when all ranks have. Where one failed, all raise its Error.
+        """Runs the step; returns when all ranks have run it. If one failed, all raise its Error.
 
-        A rank that was interrupted raises that, the others an Error that says so.
+        An interrupted rank raises the interruption itself, the others an Error that reports it.
         """
         failure = None
         result = None
@@ -57,7 +57,7 @@ class Ranks:
         raise failures[first].within(f"rank {self.world[first]}") from failure
 
     def agree(self, values: dict[str, Any]) -> None:
-        """Raises the same Error on all ranks where one has another value for a name."""
+        """Raises the same Error on all ranks if their values for a name differ."""
         everyone = self.gather(values)
         for rank, theirs in enumerate(everyone):
             for name, value in everyone[0].items():
@@ -74,13 +74,13 @@ class Ranks:
                     )
 
     def on_first(self, step: Callable[[], Any]) -> None:
-        """Has the first rank run the step; the rest is as for together()."""
+        """Runs the step on the first rank; otherwise like together()."""
         self.together(step if self.rank == 0 else lambda: None)
 
 
 @contextmanager
 def interrupts_deferred() -> Iterator[None]:
-    """Ctrl-C comes at the end: a rank that stopped among messages would leave others waiting."""
+    """Defers Ctrl-C to the end: a rank that stops between messages would leave others waiting."""
     is_main = threading.current_thread() is threading.main_thread()
     if not is_main or signal.getsignal(signal.SIGINT) is None:
         yield
@@ -96,7 +96,7 @@ def interrupts_deferred() -> Iterator[None]:
 
 
 def _portable(exception: BaseException) -> Error:
-    """What other ranks can be told."""
+    """The exception as an Error that can be sent to other ranks."""
     if isinstance(exception, Error):
         return exception
     text = f"{type(exception).__name__}: {exception}".removesuffix(": ")

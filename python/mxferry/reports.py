@@ -1,4 +1,4 @@
-"""What the verbs find and do. The fields are those of the C++ structs of the same names."""
+"""The verbs' reports. The fields are those of the C++ structs of the same names."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -36,7 +36,7 @@ class PlannedShard:
 
 @dataclass(frozen=True)
 class ConvertPlan:
-    """What a conversion will do. Sizes are in bytes; `peak_memory` is estimated from above."""
+    """What a conversion will do. Sizes are in bytes; `peak_memory` is an upper bound."""
 
     source: Path
     from_: str
@@ -55,7 +55,7 @@ class ConvertPlan:
     disk_needed: int
     disk_free: int
     destination_exists: bool
-    rank: int  # of this part, of `world`
+    rank: int  # this part's rank, out of `world`
     world: int
     part_bytes_in: int
     part_bytes_out: int
@@ -63,7 +63,7 @@ class ConvertPlan:
 
 @dataclass(frozen=True)
 class QuantizedTensor:
-    """Blocks that kept the reference's scale, and blocks with a weight beyond 6 * scale."""
+    """`kept` blocks have the reference's scale, `saturated` ones a weight beyond 6 * scale."""
 
     blocks: str
     block_count: int
@@ -85,7 +85,7 @@ class Difference:
     max_relative_error: float
     signal: float
     noise: float
-    sqnr_db: float  # infinite where nothing differs
+    sqnr_db: float  # infinite if nothing differs
 
 
 @dataclass(frozen=True)
@@ -95,23 +95,23 @@ class ConvertReport:
     underflows: int
     flushed: int
     quantized: tuple[QuantizedTensor, ...]
-    resumed_shards: int  # were there already, finished by an earlier run
+    resumed_shards: int  # already finished by an earlier run
     was_complete: bool  # nothing was left to do
-    finished: bool  # the destination is a checkpoint; not yet where there are other parts
+    finished: bool  # the destination is a checkpoint; False if there are other parts
     verified: bool
     loss: Difference | None
 
 
 @dataclass(frozen=True)
 class FinishReport:
-    parts: int  # 0: it was finished before
+    parts: int  # 0: already finished
     files: int
     bytes: int
 
 
 @dataclass(frozen=True)
 class WeightPair:
-    """One weight: its place in [expert, out, in] and what the two sides hold there."""
+    """One weight: its place in [expert, out, in] and its value on each side."""
 
     expert: int
     row: int
@@ -138,7 +138,7 @@ class ComparedParameter:
 
 @dataclass(frozen=True)
 class VerifyReport:
-    """`scales_a` and `scales_b` say how many blocks have each of the 256 scales."""
+    """`scales_a` and `scales_b` count the blocks with each of the 256 scales."""
 
     identical: bool
     verdict: str
@@ -161,11 +161,11 @@ class VerifyReport:
 
 @dataclass(frozen=True)
 class DamagedFile:
-    """A file that does not have the digest that it should have."""
+    """A file that does not have the expected digest."""
 
     name: str
     expected: str
-    found: str  # empty where it could not be read
+    found: str  # empty if the file could not be read
     problem: str  # "differs", "is missing", or why it could not be read
 
 
@@ -176,7 +176,7 @@ class VerifyManifestReport:
     manifest: str  # where the digests come from
     files: int
     damaged: tuple[DamagedFile, ...]
-    unlisted: tuple[str, ...]  # files of the folder that have no digest
+    unlisted: tuple[str, ...]  # files in the folder without a digest
     bytes_read: int
     seconds: float
 
@@ -196,7 +196,7 @@ class InspectedShard:
 
 @dataclass(frozen=True)
 class GptOssConfig:
-    """The sizes of a model, under the names of config.json; 0 is unknown."""
+    """The sizes of a model, under the names of config.json; 0 means unknown."""
 
     num_hidden_layers: int
     num_local_experts: int
@@ -211,14 +211,14 @@ class GptOssConfig:
 @dataclass(frozen=True)
 class InspectReport:
     path: Path
-    layout: str | None  # None: not recognised
+    layout: str | None  # None: not recognized
     layout_reason: str
     attn: str
     packed: bool
     has_config: bool
     config: GptOssConfig
     has_index: bool
-    distributed: bool  # files of the ranks of a PyTorch run, each with chunks of tensors
+    distributed: bool  # the files of a PyTorch run's ranks, each with chunks of tensors
     total: TensorTotal
     by_dtype: Mapping[str, TensorTotal]
     by_part: Mapping[str, TensorTotal]

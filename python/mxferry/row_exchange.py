@@ -1,4 +1,4 @@
-"""Whole inputs from weights that are cut along them: ranks send one another rows, an expert at a time."""
+"""Joins weights that are cut along their inputs: ranks exchange rows, one expert at a time."""
 
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -15,8 +15,8 @@ def exchanged_rows(
 ) -> Iterator[tuple[list[int], Any]]:
     """(where a box begins, [1, in, rows] on the CPU) for each expert, of this rank's share of rows.
 
-    parts: what this rank holds of the tensor. All owners of a strip of the column call this at the
-    same point, and take all that it gives, each before the next.
+    parts: what this rank holds of the tensor. All owners of the column's strips must call this at
+    the same point and take every item. An item is valid only until the next is requested.
     """
     shares = column.shares()
     mine = shares[ranks.rank]
@@ -55,7 +55,7 @@ def _transfer(operation: Any, tensor: Any, peer: int, ranks: Ranks, tag: int) ->
 
 
 def _wire_device(held: Any, group: Any) -> Any:
-    """Where tensors are sent from: where they are, if the group can; gloo sends from the CPU."""
+    """The device to send from: the tensors' own if the group can; gloo sends from the CPU."""
     backends = dict(pair.split(":") for pair in dist.get_backend_config(group).split(","))
     if held.type != "cpu" and backends.get(held.type, "gloo") != "gloo":
         return held

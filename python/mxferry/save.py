@@ -12,10 +12,10 @@ from .load import local_boxes, plain_name, share_of_threads
 from .ownership import Box, Column, Held, Shared, columns_of, deal, share
 from .ranks import Ranks, interrupts_deferred
 
-# (index of the tensor, where a box begins, the memory that holds it)
+# (tensor index, where a box begins, its memory)
 Region = tuple[int, list[int], Any]
 
-# Of what is copied at once from memory that files cannot be written from.
+# The bytes copied at a time from memory that files cannot be written from directly.
 _STAGED_BYTES = 64 << 20
 
 
@@ -40,31 +40,31 @@ def save_checkpoint(
     """Writes a model in memory as a Hugging Face folder, all ranks together.
 
     The files are byte for byte those that convert() makes of the same weights. Without
-    torch.distributed this process writes everything. With it every rank of `group` calls this with
-    the same arguments and its own tensors, and writes what it owns; `path` is on a file system that
-    all of them see.
+    torch.distributed, this process writes everything. With it, every rank of `group` calls this
+    with the same arguments and its own tensors, and writes what it owns; `path` must be on a file
+    system that all of them share.
 
-    state_dict: a state dict, or a torch.nn.Module. Plain tensors are whole ones, DTensors are cut in
+    state_dict: a state dict, or a torch.nn.Module. Plain tensors are whole, DTensors may be cut in
         any way, and ranks may have different names: together they are the model. Names are Hugging
         Face's or NeMo AutoModel's, with what torch.compile, checkpoint wrappers and PEFT add.
     layout: "hf".
-    dtype: "mxfp4" quantizes the experts' weights. "bf16", "f16", "f32": of everything. None: as it
-        is. dense_dtype: of everything but the experts' weights.
-    config: the model's, which becomes config.json: of Transformers, a dict, or the path of a
-        file. By default the reference's, or that of `side_files`.
+    dtype: "mxfp4" quantizes the expert weights. "bf16", "f16", "f32": for all weights. None: as
+        they are. dense_dtype: for all but the expert weights.
+    config: the model's config, which becomes config.json: a Transformers config, a dict, or the
+        path of a file. By default the reference's, or that of `side_files`.
     reference: an MXFP4 checkpoint of the same model. Blocks that are exact under its scales keep
-        them: what was not changed returns byte for byte.
-    side_files: a folder whose tokenizer and other files go along; by default the reference.
+        them, so unchanged weights return byte for byte.
+    side_files: a folder whose tokenizer and other files are copied; by default the reference.
     quant_mode, max_shard_size, allow_nonfinite, force, sync: as in convert().
-    threads: 0 is all that the process may use, divided by LOCAL_WORLD_SIZE where that is set.
+    threads: 0 means all that the process may use, divided by LOCAL_WORLD_SIZE if that is set.
     group: by default all ranks.
 
-    A rank needs memory for two or three experts beside what it holds. The index is written last, by one rank,
-    when all have succeeded; an old checkpoint at `path` stays until then. Where a rank fails, all
-    raise its Error, and nothing is left.
+    A rank needs memory for two or three experts besides what it holds. One rank puts the new
+    checkpoint in place when all have succeeded; an old checkpoint at `path` stays until then. If a
+    rank fails, all raise its Error, and nothing is left behind.
 
-    Raises Error: what convert() raises, missing_tensor and missing_layer for a model that is not
-    whole, lora_adapter for one whose adapters are not merged, unsupported.
+    Raises Error: what convert() raises, missing_tensor and missing_layer (the model is not whole),
+    lora_adapter (its adapters are not merged), unsupported.
     """
     ranks = Ranks(group)
     held, described = ranks.together(lambda: _described(_named(state_dict, layout)))
@@ -96,13 +96,13 @@ def save_checkpoint(
         ranks.together(part.write)
         ranks.on_first(writer.commit)
     finally:
-        # An exception keeps the writer alive.
+        # An exception that propagates keeps the writer alive.
         if ranks.rank == 0:
             writer.discard()
 
 
 class _Part:
-    """What one rank does of a save."""
+    """One rank's part of a save."""
 
     def __init__(
         self, writer: Any, tensors: list[Shared], held: dict[str, Any], ranks: Ranks, threads: int
@@ -115,7 +115,7 @@ class _Part:
         self._owners = deal(tensors, len(ranks.world))
 
     def write(self) -> None:
-        """Converts and writes everything, and waits for the disk."""
+        """Converts and writes all that this rank owns, and waits for the disk."""
         with interrupts_deferred():
             self._write_columns()
         staged: list[Region] = []
@@ -134,7 +134,7 @@ class _Part:
         self._writer.write(boxes, self._threads)
 
     def _write_columns(self) -> None:
-        """Weights that are cut along their inputs. All ranks send and receive to the end."""
+        """Writes weights cut along their inputs. On error, still sends and receives to the end."""
         failure = None
         for column in self._columns():
             if self._ranks.rank not in column.shares():
@@ -158,7 +158,7 @@ class _Part:
                 yield from columns_of(index, tensor.shape, self._owners[index])
 
     def _own_boxes(self) -> Iterator[Region]:
-        """What this rank is to write as it holds it."""
+        """The boxes that this rank writes as it holds them."""
         for index, tensor in enumerate(self._tensors):
             quantizes = self._writer.quantizes(index)
             for box, memory in self._boxes(tensor):
@@ -197,7 +197,7 @@ def _named(state_dict: Any, layout: str) -> dict[str, Any]:
 
 
 def _described(named: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Held]]:
-    """The tensors, and what other ranks are told of them."""
+    """The tensors, and their descriptions for the other ranks."""
     described = {}
     for name, tensor in named.items():
         boxes = [box for box, _ in _boxes(tensor)]
@@ -206,14 +206,14 @@ def _described(named: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Held]]:
 
 
 def _boxes(tensor: Any) -> Iterator[tuple[Box, Any]]:
-    """What this rank holds of a tensor: places, and the memory."""
+    """(box, memory) for all that this rank holds of a tensor."""
     for begin, memory in local_boxes(tensor):
         if memory.numel() > 0:
             yield tuple((b, b + n) for b, n in zip(begin, memory.shape, strict=True)), memory
 
 
 def _is_row_major(memory: Any) -> bool:
-    """Whether it lies as its shape says, with gaps at most between its lines."""
+    """Whether the memory is row-major, with gaps at most between rows."""
     least = 1
     for size, stride in zip(reversed(memory.shape), reversed(memory.stride()), strict=True):
         if size > 1 and (stride < least or (least == 1 and stride != 1)):
@@ -224,7 +224,7 @@ def _is_row_major(memory: Any) -> bool:
 
 
 def _pieces(begin: list[int], memory: Any) -> Iterator[tuple[list[int], Any]]:
-    """Copies on the CPU, a few experts or rows at a time."""
+    """(where a piece begins, its copy on the CPU), a few experts or rows at a time."""
     if memory.ndim == 0:
         yield begin, memory.cpu()
         return

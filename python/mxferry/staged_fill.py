@@ -1,6 +1,6 @@
-"""Fills memory that files cannot be read into: of a GPU, or with gaps between its elements.
+"""Fills memory that files cannot be read into directly: a GPU's, or with gaps between elements.
 
-Packed weights travel packed and are decoded where they are wanted.
+Packed weights are transferred packed and decoded on the target device.
 """
 
 from typing import Any
@@ -8,14 +8,14 @@ from typing import Any
 from .checkpoint import Checkpoint, torch_dtype
 from .tensors import BLOCK_SIZE, dequantize_local
 
-# Of what is on its way at once.
+# The bytes staged at a time.
 _STAGED_BYTES = 256 << 20
 
 
 def fill_staged(checkpoint: Checkpoint, name: str, begin: list[int], memory: Any) -> None:
-    """Fills `memory` with the box of this shape that begins at `begin`.
+    """Fills `memory` with the box of its shape that begins at `begin`.
 
-    Stages through pinned memory of the CPU where that helps, a few experts or rows at a time.
+    Stages through CPU memory, pinned for CUDA, a few experts or rows at a time.
     """
     if memory.numel() == 0:
         return

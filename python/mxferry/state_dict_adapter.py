@@ -1,4 +1,4 @@
-"""gpt-oss state dicts between Hugging Face's names and NeMo AutoModel's, in PyTorch.
+"""Converts gpt-oss state dicts between Hugging Face's names and NeMo AutoModel's, in PyTorch.
 
 The classes, attributes, keyword arguments and return values are those of NeMo AutoModel's
 `GPTOSSStateDictAdapter`; docs/nemo.md says where this one differs and why.
@@ -16,31 +16,31 @@ from .tensors import dequantize_tensors, packed_storage, quantize_tensor
 FP4_VALUES = [+0.0, +0.5, +1.0, +1.5, +2.0, +3.0, +4.0, +6.0]
 FP4_VALUES += [-0.0, -0.5, -1.0, -1.5, -2.0, -3.0, -4.0, -6.0]
 
-# The experts' weights, which Hugging Face's layout may hold packed.
+# Expert weights, which Hugging Face's layout may hold packed.
 _EXPERT_SUFFIXES = ("gate_up_proj", "down_proj")
 _PACKED_ENDINGS = ("_blocks", "_scales")
 
 
 class StateDictAdapter:
-    """What NeMo AutoModel's checkpointing asks of an adapter."""
+    """The interface that NeMo AutoModel's checkpointing expects of an adapter."""
 
-    # Loaders that write into final storage cannot: packed tensors have other shapes.
+    # Loaders cannot write into final storage: packed tensors have other shapes.
     supports_write_through_checkpoint_load = False
     supports_low_memory_dcp_load = False
 
     @property
     def checkpoint_key_aliases(self) -> dict[str, str]:
-        """Names that a checkpoint may hold under older ones: there are none."""
+        """Names that a checkpoint may hold under older names: none."""
         return {}
 
     def iter_checkpoint_load_parts(
         self, model_state_dict: dict[str, Any], device_mesh: Any = None
     ) -> Iterator[Any] | None:
-        """The parts to load a packed checkpoint in, or None where it must be loaded as a whole."""
+        """The parts to load a packed checkpoint in, or None if it must be loaded as a whole."""
         return None
 
     def map_peft_target_module_to_hf(self, name: str, *, v4_compatible: bool = False) -> str:
-        """The name of a module in Hugging Face's layout: gpt-oss renames tensors alone."""
+        """The name of a module in Hugging Face's layout, the same: gpt-oss renames only tensors."""
         return name
 
     def to_hf(self, state_dict: dict[str, Any], **kwargs: Any) -> dict[str, Any]:
@@ -57,21 +57,22 @@ class StateDictAdapter:
         raise NotImplementedError
 
     def get_hf_state_dict_keys(self, state_dict: dict[str, Any]) -> list[str]:
-        """The names that to_hf() gives, without the opaque values of Transformer Engine."""
+        """The names that to_hf() returns, without Transformer Engine's opaque values."""
         excluded = r".*_extra_state.*"
         return list(self.to_hf(state_dict, exclude_key_regex=excluded, quantization=False))
 
 
 class GPTOSSStateDictAdapter(StateDictAdapter):
-    """Renames a gpt-oss state dict, decodes MXFP4 and makes it again.
+    """Renames a gpt-oss state dict, decodes MXFP4 and quantizes to it.
 
     Of `config`, `moe_config` and `backend` only `backend.attn` is read: with "te" the attention
-    sinks have another native name. `dtype` is that of decoded weights.
+    sinks have another native name. iter_checkpoint_load_parts() also reads
+    `config.num_hidden_layers` and `backend.experts`. `dtype` is that of decoded weights.
 
-    legacy_group_count: the number of groups that to_hf(quantization=True) gives whatever the
-        weights' size, 90 for NeMo's behaviour; None is the true one.
+    legacy_group_count: the number of groups that to_hf(quantization=True) gives regardless of the
+        weights' size, 90 for NeMo's behavior; None means the true number.
     ep_shard_dim: the dimension of the decoded weights that the mesh dimension "ep_shard" cuts: 1
-        as the native parameters have it, 2 as NeMo's adapter returns.
+        as in the native parameters, or 2 as NeMo's adapter returns.
     """
 
     def __init__(self, config: Any, moe_config: Any, backend: Any, dtype: Any = "bfloat16") -> None:
@@ -96,10 +97,10 @@ class GPTOSSStateDictAdapter(StateDictAdapter):
     def from_hf(
         self, hf_state_dict: dict[str, Any], device_mesh: Any = None, **kwargs: Any
     ) -> dict[str, Any]:
-        """Decodes packed tensors and gives all the native names, in place; returns the same dict.
+        """Decodes packed tensors and gives all native names, in place; returns the same dict.
 
-        Each packed pair is let go of before the next is decoded. DTensors stay DTensors; the mesh
-        is their own, `device_mesh` is not needed.
+        Releases each packed pair before decoding the next. DTensors stay DTensors on their own
+        mesh; `device_mesh` is ignored.
         """
         self._dequantize_block_scale_tensors(hf_state_dict)
         self._apply_key_mapping(hf_state_dict, self.hf_to_internal_map)
@@ -108,19 +109,20 @@ class GPTOSSStateDictAdapter(StateDictAdapter):
     def iter_checkpoint_load_parts(
         self, model_state_dict: dict[str, Any], device_mesh: Any = None
     ) -> Iterator[Any] | None:
-        """CheckpointLoadParts that fill the model's own tensors with an MXFP4 checkpoint.
+        """CheckpointLoadParts that fill the model's own tensors from an MXFP4 checkpoint.
 
-        The first part is all that is not packed, the others a layer's experts each. A part's packed
-        tensors are as large as what the rank holds needs, and are let go of before the next part's
-        are made. finish() decodes into the model's memory, one weight at a time.
+        The first part is everything that is not packed, each other part one layer's experts. A
+        part's packed tensors are only as large as what the rank holds requires, and are released
+        before the next part's are allocated. finish() decodes into the model's memory, one weight
+        at a time.
 
-        model_state_dict: native names -> the model's tensors, not copies of them. The experts'
-            weights [experts, in, out] are of bfloat16, float16 or float32, plain or DTensors cut in
-            any way; the mesh is their own, `device_mesh` is not needed.
+        model_state_dict: native names -> the model's tensors, not copies of them. The expert
+            weights [experts, in, out] are bfloat16, float16 or float32, plain or DTensors cut in
+            any way, on their own mesh; `device_mesh` is ignored.
 
-        Returns None where the parts would not be the whole model: unless `config` says how many
-        layers there are and these are there with both weights of their experts, in memory, with
-        `in` a multiple of 32; with experts of Transformer Engine, whose state dict holds copies.
+        Returns None if the parts would not be the whole model: `config` must give the number of
+        layers, and exactly these must be present with both expert weights, in memory, with `in` a
+        multiple of 32. Also for Transformer Engine's experts, whose state dict holds copies.
         """
         if getattr(self.backend, "experts", None) == "te":
             return None
@@ -136,8 +138,8 @@ class GPTOSSStateDictAdapter(StateDictAdapter):
     ) -> dict[str, Any]:
         """A new dict with Hugging Face's names; tensors that only change their name are not copied.
 
-        exclude_key_regex drops what re.match(exclude_key_regex, NEW_NAME) finds. `quantization` and
-        the other keywords are those of convert_single_tensor_to_hf().
+        exclude_key_regex drops names that re.match(exclude_key_regex, NEW_NAME) matches.
+        `quantization` and the other keywords are those of convert_single_tensor_to_hf().
         """
         result: dict[str, Any] = {}
         for fqn, tensor in state_dict.items():
@@ -154,12 +156,12 @@ class GPTOSSStateDictAdapter(StateDictAdapter):
     def convert_single_tensor_to_hf(
         self, fqn: str, tensor: Any, **kwargs: Any
     ) -> list[tuple[str, Any]]:
-        """What to_hf() makes of one tensor: [(name, tensor), ...], empty where it is excluded.
+        """What to_hf() makes of one tensor: [(name, tensor), ...], empty if it is excluded.
 
-        quantization: False keeps weights dense. True gives uint8 storage filled with ones for a
-            loader to read packed weights of the experts into. "values" quantizes them, with
-            mode=, as in quantize(), and reference=, a state dict with packed tensors of the same
-            model: a block that is exact under its scale keeps it.
+        quantization: False keeps weights dense. True replaces expert weights with uint8 storage,
+            filled with ones, for a loader to read packed weights into. "values" quantizes them,
+            with mode=, as in quantize(), and reference=, a state dict with packed tensors of the
+            same model: a block that is exact under its scale keeps it.
         """
         name = self._model_to_hf_key(fqn)
         exclude_key_regex = kwargs.get("exclude_key_regex")
@@ -187,7 +189,7 @@ class GPTOSSStateDictAdapter(StateDictAdapter):
     def _apply_key_mapping(
         self, state_dict: dict[str, Any], mapping: Mapping[str, str | None]
     ) -> dict[str, Any]:
-        """Replaces suffixes in place, the first that fits; renamed tensors move to the end."""
+        """Replaces the first suffix that matches, in place; renamed tensors move to the end."""
         renamed = {old: new for old in state_dict if (new := _mapped(old, mapping)) != old}
         taken = state_dict.keys() - renamed.keys()
         for old, new in renamed.items():
@@ -199,14 +201,14 @@ class GPTOSSStateDictAdapter(StateDictAdapter):
         return state_dict
 
     def _dequantize_block_scale_tensors(self, state_dict: dict[str, Any]) -> dict[str, Any]:
-        """Replaces each pair NAME_blocks, NAME_scales by the dense NAME, in place."""
+        """Replaces each pair NAME_blocks, NAME_scales with the dense NAME, in place."""
         for name in _packed_names(state_dict):
             blocks, scales = (state_dict[name + ending] for ending in _PACKED_ENDINGS)
             try:
                 dense = self._convert_moe_packed_tensors(blocks, scales)
             except Error as error:
                 raise error.within(f"tensor '{name}'", tensor=name) from error
-            # Nothing may hold this pair when the next is decoded.
+            # Nothing may refer to this pair when the next is decoded.
             del blocks, scales
             for ending in _PACKED_ENDINGS:
                 del state_dict[name + ending]
@@ -218,15 +220,15 @@ class GPTOSSStateDictAdapter(StateDictAdapter):
     ) -> Any:
         """[experts, in, out] of blocks [experts, out, groups, B] and scales [experts, out, groups].
 
-        `dtype` is the adapter's where it is None. Weights are decoded in place, so
-        `rows_per_chunk`, which bounds temporary memory elsewhere, changes nothing.
+        `dtype` defaults to the adapter's. Weights are decoded into their final place, so
+        `rows_per_chunk`, which bounds temporary memory elsewhere, has no effect.
         """
         dtype = self.dtype if dtype is None else dtype
         return dequantize_tensors(blocks, scales, dtype, self.ep_shard_dim)
 
 
 def _torch_dtype(dtype: Any) -> Any:
-    """ "bfloat16" as torch.bfloat16; what is no text stays."""
+    """ "bfloat16" as torch.bfloat16; anything but a string is returned unchanged."""
     if not isinstance(dtype, str):
         return dtype
     import torch
@@ -242,7 +244,7 @@ def _mapped(name: str, mapping: Mapping[str, str | None]) -> str:
 
 
 def _packed_names(state_dict: Mapping[str, Any]) -> list[str]:
-    """NAME of each pair, in the order in which the pairs begin; every pair is complete."""
+    """NAME of each pair, by the place of its first tensor. Raises Error if one is incomplete."""
     names = dict.fromkeys(
         key[: -len(_PACKED_ENDINGS[0])] for key in state_dict if key.endswith(_PACKED_ENDINGS)
     )

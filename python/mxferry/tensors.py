@@ -1,6 +1,6 @@
-"""Packed and dense weights as PyTorch tensors: plain ones, distributed ones, those of a GPU.
+"""Packed and dense weights as PyTorch tensors: plain, distributed, or on a GPU.
 
-PyTorch is imported when a function here is called first.
+PyTorch is imported when a function here is first called.
 """
 
 from typing import Any
@@ -14,7 +14,7 @@ BLOCK_BYTES = 16
 
 
 def dequantize_tensors(blocks: Any, scales: Any, dtype: Any, ep_shard_dim: int = 1) -> Any:
-    """[experts, in, out] of one pair, where it lies. DTensors give a DTensor: distributed.py."""
+    """Decodes a pair to [experts, in, out] where it is. DTensors give a DTensor: distributed.py."""
     if _is_dtensor(blocks) or _is_dtensor(scales):
         from .distributed import dequantize_dtensors
 
@@ -25,10 +25,10 @@ def dequantize_tensors(blocks: Any, scales: Any, dtype: Any, ep_shard_dim: int =
 
 
 def dequantize_into(target: Any, blocks: Any, scales: Any) -> None:
-    """Fills `target` [experts, in, out], a plain tensor or a DTensor, in the dtype that it has.
+    """Fills `target` [experts, in, out], a plain tensor or a DTensor, in its own dtype.
 
-    The packed weights lie on its device, and on its mesh where it is a DTensor, as
-    packed_scratch() makes them.
+    The packed weights are on its device, and for a DTensor on its mesh, as packed_scratch() makes
+    them.
     """
     if _is_dtensor(target):
         from .distributed import dequantize_into_dtensor
@@ -39,8 +39,9 @@ def dequantize_into(target: Any, blocks: Any, scales: Any) -> None:
 
 
 def can_be_filled(weight: Any) -> bool:
-    """Whether dequantize_into() has a way for this tensor: not for a DTensor that holds partial sums
-    or whose mesh dimensions cut from right to left.
+    """Whether dequantize_into() supports this tensor.
+
+    Not a DTensor that holds partial sums or whose mesh dimensions cut from right to left.
     """
     if not _is_dtensor(weight):
         return True
@@ -52,7 +53,7 @@ def can_be_filled(weight: Any) -> bool:
 
 
 def dequantize_local(blocks: Any, scales: Any, dtype: Any, out: Any = None) -> Any:
-    """[experts, in, out] on the device of the packed weights, in `out` if that is given."""
+    """Decodes to [experts, in, out] on the device of the packed weights, into `out` if given."""
     if blocks.device.type != "cpu":
         return dequantize_on_device(blocks, scales, dtype, out)
     if out is None:
@@ -63,10 +64,10 @@ def dequantize_local(blocks: Any, scales: Any, dtype: Any, out: Any = None) -> A
 
 
 def dequantize_on_device(blocks: Any, scales: Any, dtype: Any, out: Any = None) -> Any:
-    """As dequantize(), with PyTorch's operations, on the device that the packed weights are on.
+    """Like dequantize(), with PyTorch's operations, on the device of the packed weights.
 
-    Looks up the 4096 values that a scale and a code can mean, by 32-bit indices, one expert at a
-    time.
+    Looks up each weight among the 4096 values of a scale and a code, by 32-bit indices, one expert
+    at a time.
     """
     import torch
 
@@ -84,7 +85,7 @@ def dequantize_on_device(blocks: Any, scales: Any, dtype: Any, out: Any = None) 
 
 
 def quantize_tensor(weight: Any, mode: str, reference_scales: Any) -> tuple[Any, Any]:
-    """(blocks, scales) of [experts, in, out]. DTensors give DTensors: distributed.py."""
+    """Quantizes [experts, in, out] to (blocks, scales). DTensors give DTensors: distributed.py."""
     if _is_dtensor(weight):
         from .distributed import quantize_dtensor
 
@@ -93,10 +94,10 @@ def quantize_tensor(weight: Any, mode: str, reference_scales: Any) -> tuple[Any,
 
 
 def packed_storage(weight: Any, group_count: int | None = None) -> tuple[Any, Any]:
-    """uint8 tensors full of ones with the shapes that [experts, in, out] has when it is packed.
+    """uint8 (blocks, scales) filled with ones, in the shapes of the packed [experts, in, out].
 
-    On the CPU for a plain tensor. For a DTensor on its mesh, with its first Shard(0) and otherwise
-    replicated: that is what can be read from a checkpoint whatever cuts the dense weights.
+    On the CPU for a plain tensor. For a DTensor, on its mesh, with its first Shard(0) and otherwise
+    replicated, which can be read from a checkpoint no matter how the dense weights are cut.
     """
     import torch
     import torch.distributed.tensor
@@ -120,9 +121,10 @@ def packed_storage(weight: Any, group_count: int | None = None) -> tuple[Any, An
 
 
 def packed_scratch(weight: Any) -> tuple[Any, Any]:
-    """uint8 (blocks, scales), not initialized, that hold what this rank needs to fill `weight`.
+    """Uninitialized uint8 (blocks, scales) for what this rank needs to fill `weight`.
 
-    On its device, and for a DTensor on its mesh, cut as `weight` is as far as packed weights can be.
+    On its device; for a DTensor, on its mesh, with those cuts of `weight` that packed weights can
+    have.
     """
     import torch
 
@@ -153,7 +155,7 @@ def _packed_shape(dense: tuple[int, ...], group_count: int | None) -> tuple[int,
 
 
 def _check_pair(blocks: Any, scales: Any) -> None:
-    """The errors of dequantize(), for tensors that it does not see."""
+    """Raises the errors of dequantize(), for tensors that are not passed to it."""
     if any(str(x.dtype) != "torch.uint8" for x in (blocks, scales)):
         found = f"{blocks.dtype} and {scales.dtype}"
         text = f"packed weights are stored as bytes; expected uint8, found {found}"
@@ -169,7 +171,7 @@ def _check_pair(blocks: Any, scales: Any) -> None:
 
 
 def _all_values(dtype: Any) -> Any:
-    """Value 16 * scale + code."""
+    """The value of every scale and code, at index 16 * scale + code."""
     import torch
 
     codes = torch.arange(0, 16, 2, dtype=torch.uint8)

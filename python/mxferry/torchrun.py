@@ -1,4 +1,4 @@
-"""Runs the program as one of torchrun's ranks, which meet in the store that torchrun keeps."""
+"""Runs the program as one of torchrun's ranks, which communicate through torchrun's store."""
 
 import os
 import select
@@ -12,7 +12,7 @@ from typing import Any
 
 import torch.distributed as dist
 
-# How often a rank looks whether another has failed, in seconds.
+# The interval, in seconds, at which a rank checks whether another has failed.
 _LOOK = 0.2
 _FAILED = "mxferry/failed"
 
@@ -41,9 +41,10 @@ def run_as_rank(program: Path, arguments: Sequence[str]) -> int:
 def _accompany(
     process: "subprocess.Popen[bytes]", ours: socket.socket, store: Any, world: int
 ) -> int:
-    """The program writes a line when it waits for the others, and reads one when all do.
+    """Serves the program until it ends. Returns its exit code, or that of a rank that failed first.
 
-    All write the same line, or each reads that they differ.
+    The program writes a line when it waits for the others, and reads one when all wait: an empty
+    one if all wrote the same line.
     """
     rounds = 0
     said = b""

@@ -1,7 +1,7 @@
-"""The command's verbs as functions. Paths are folders, or names of the Hub in the local cache.
+"""The command's verbs as functions. Paths are folders, or Hub names in the local cache.
 
-`progress(done, total)` is called with bytes, on the calling thread; what it raises stops the run,
-and so does Ctrl-C. A conversion that is stopped can be resumed.
+`progress(done, total)` is called with bytes, on the calling thread; an exception that it raises
+stops the run, as does Ctrl-C. A conversion that was stopped can be resumed.
 """
 
 import os
@@ -51,12 +51,13 @@ def convert(
     world: int = 1,
     progress: Progress | None = None,
 ) -> ConvertReport:
-    """Converts a checkpoint, as `mxferry convert` does; the options are explained there.
+    """Converts a checkpoint, as `mxferry convert` does, which explains the options.
 
     to: "hf", "nemo" or "original". dtype: "bf16", "f16", "f32" or "mxfp4". Sizes are in bytes.
     dcp_shards=N writes the files of N ranks, as torch.distributed.checkpoint does. checksum also
-    writes SHA256SUMS, and verify reads everything back and compares. With `world`, this is part `rank` of as many; when all are done,
-    finish() of one process makes a checkpoint of them. Raises Error.
+    writes SHA256SUMS, and verify reads everything back and compares. With `world`, this does part
+    `rank` of `world`; when all parts are done, one process calls finish(), which makes a checkpoint
+    of them. Raises Error.
     """
     return _core.convert(
         progress,
@@ -87,7 +88,7 @@ def plan_conversion(
     rank: int = 0,
     world: int = 1,
 ) -> ConvertPlan:
-    """What convert() would do, as `mxferry convert --dry-run` says. Reads headers only."""
+    """Plans what convert() would do, as `mxferry convert --dry-run` does. Reads headers only."""
     return _core.plan_conversion(
         **_options(
             locals(),
@@ -115,7 +116,7 @@ def verify(
 ) -> VerifyReport:
     """Compares two checkpoints of any layouts and dtypes, as `mxferry verify` does.
 
-    With html the report holds a page about itself. Raises Error; a difference is none.
+    With html, the report includes itself as an HTML page. Raises Error, but not for differences.
     """
     return _core.verify(progress, html, **_options(locals(), a=os.fspath(a), b=os.fspath(b)))
 
@@ -125,7 +126,7 @@ def verify_manifest(
 ) -> VerifyManifestReport:
     """Compares a folder's files with its SHA256SUMS, as `mxferry verify --manifest` does.
 
-    Those of a download from the Hub with the hashes that it keeps. Raises Error; damage is none.
+    Compares a download from the Hub with the Hub's hashes. Raises Error, but not for damaged files.
     """
     return _core.verify_manifest(progress, **_options(locals(), source=os.fspath(source)))
 
@@ -153,11 +154,12 @@ def sample(
 ) -> SampleReport:
     """Writes a synthetic checkpoint, as `mxferry sample` does.
 
-    preset: "tiny", "20b-layer" or "120b-layer"; the sizes replace its own. Same options, same bytes.
+    preset: "tiny", "20b-layer" or "120b-layer"; sizes that are given replace the preset's. Equal
+    options give equal bytes.
     """
     return _core.sample(progress, **_options(locals()))
 
 
 def _options(arguments: dict[str, Any], **replaced: Any) -> dict[str, Any]:
-    """A function's arguments as the options of the library, without those that are not options."""
+    """A function's arguments as the library's options, without those that are not options."""
     return {k: v for k, v in (arguments | replaced).items() if k not in ("progress", "html")}

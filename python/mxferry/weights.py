@@ -6,7 +6,7 @@ from typing import Any
 from . import _core
 from .errors import Error
 
-# The names of safetensors for what numpy, PyTorch and the command call the dtypes.
+# The dtype names of numpy, PyTorch and the command -> safetensors'.
 _DTYPES = {
     "bfloat16": "BF16",
     "bf16": "BF16",
@@ -28,17 +28,17 @@ def dequantize(
 
     blocks: uint8 [experts, out, groups, B], B bytes of two weights each, 16 in checkpoints.
     scales: uint8 [experts, out, groups].
-    dtype: "bfloat16" and "float32" hold every weight, "float16" is rounded to nearest even. A
-        dtype of numpy or PyTorch will do. With `out` its dtype counts.
+    dtype: "bfloat16" and "float32" hold every weight, "float16" is rounded to nearest even. May be
+        a dtype of numpy or PyTorch. Ignored if `out` is given, which has its own.
     transpose: True gives [experts, in, out], as Transformers and NeMo AutoModel hold weights;
         False gives [experts, out, in]. `in` is groups * B * 2.
     out: decode into this array or tensor, contiguous and of the right shape, and return it.
 
     PyTorch tensors give a PyTorch tensor, anything else that has DLPack or the buffer protocol a
-    numpy array; its bfloat16 is that of ml_dtypes where installed, else the bits as uint16.
+    numpy array; its bfloat16 is that of ml_dtypes if installed, else the bits as uint16.
     Contiguous inputs are not copied, and the GIL is released. Scale 255 is NaN.
 
-    Raises Error: wrong_dtype, wrong_shape, invalid_argument, unsupported (memory of a GPU),
+    Raises Error: wrong_dtype, wrong_shape, invalid_argument, unsupported (GPU memory),
     not_enough_memory.
     """
     torch = _is_torch(blocks)
@@ -55,12 +55,12 @@ def quantize(weight: Any, mode: str = "gptoss", reference_scales: Any = None) ->
     """Quantizes weights to MXFP4: (blocks, scales), the inverse of dequantize().
 
     weight: [experts, in, out] in bfloat16, float16 or float32, `in` a multiple of 32. uint16 is
-        taken for the bits of bfloat16.
+        taken as the bits of bfloat16.
     mode: how a block gets its scale: "gptoss" (nothing saturates), "ocp", "even" or "best".
     reference_scales: uint8 [experts, out, in / 32]; a block that is exact under its scale keeps it.
 
-    Returns uint8 blocks [experts, out, in / 32, 16] and scales [experts, out, in / 32], tensors
-    of PyTorch where `weight` is one, else numpy arrays.
+    Returns uint8 blocks [experts, out, in / 32, 16] and scales [experts, out, in / 32], PyTorch
+    tensors if `weight` is one, else numpy arrays.
 
     Raises Error: wrong_dtype, wrong_shape, invalid_argument, unsupported, not_enough_memory, and
     nonfinite_weight with the place of the first weight that MXFP4 cannot hold.
@@ -70,7 +70,7 @@ def quantize(weight: Any, mode: str = "gptoss", reference_scales: Any = None) ->
 
 
 def dtype_name(dtype: Any) -> str:
-    """What safetensors calls a dtype that weights are decoded to. Raises Error(invalid_argument)."""
+    """The safetensors name of a dtype to decode to. Raises Error(invalid_argument)."""
     text = str(getattr(dtype, "__name__", dtype)).removeprefix("torch.")
     if text not in _DTYPES:
         raise Error(
@@ -84,13 +84,13 @@ def dtype_name(dtype: Any) -> str:
 
 
 def _is_torch(array: Any) -> bool:
-    """Nothing is a tensor of PyTorch before that is imported."""
+    """Whether this is a PyTorch tensor. Nothing is before PyTorch is imported."""
     torch = sys.modules.get("torch")
     return torch is not None and isinstance(array, torch.Tensor)
 
 
 def _lend(array: Any) -> Any:
-    """The array without gaps and without what DLPack cannot lend; copied only where it has gaps."""
+    """The array in a form that DLPack can lend: contiguous, copied only if it has gaps."""
     if _is_torch(array):
         if hasattr(array, "to_local"):
             raise Error(
@@ -107,7 +107,7 @@ def _lend(array: Any) -> Any:
 
 
 def _bits(array: Any) -> Any:
-    """numpy cannot lend the bfloat16 of ml_dtypes; its bits it can."""
+    """The array as DLPack can lend it: numpy lends ml_dtypes' bfloat16 only as its bits."""
     dtype = getattr(array, "dtype", None)
     if getattr(dtype, "name", None) == "bfloat16" and hasattr(array, "view"):
         return array.view("uint16")

@@ -18,7 +18,7 @@ using namespace internal;
 
 namespace {
 
-// What no regular expression excludes is kept.
+// Names to leave out; an empty regular expression excludes nothing.
 class Exclusion {
  public:
   explicit Exclusion(std::string_view regex) {
@@ -36,7 +36,7 @@ Tensor ones(Shape shape) {
   return tensor;
 }
 
-// Placeholders for a loader.
+// Placeholders for a loader to fill.
 GPTOSSStateDictAdapter::PackedTensors storage_for(std::string_view name, const Tensor& dense) {
   Shape scales = packed_scales_shape(name, dense.shape());
   Shape blocks = scales;
@@ -81,7 +81,8 @@ void decode_pairs(StateDict& state_dict, const std::vector<PackedPair>& pairs, D
   }
 }
 
-// The tensors of which a rank keeps less than the state dict has, by name.
+// The tensors of which a rank keeps only a part. Throws Error(unsupported) if one of them has
+// elements that are not whole bytes.
 std::vector<std::pair<std::string, TensorPart>> find_dense_cuts(
     const StateDict& state_dict, const DeviceMesh& mesh, const std::vector<Placement>& placements) {
   std::vector<std::pair<std::string, TensorPart>> cuts;

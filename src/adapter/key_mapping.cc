@@ -43,7 +43,7 @@ using namespace internal;
 void GPTOSSStateDictAdapter::apply_key_mapping(StateDict& state_dict, const KeyMapping& mapping) {
   const std::vector<std::string> names = state_dict.names();
   check_key_mapping(names, mapping);
-  // Only now out of the way of one another: a new name may be another's old one.
+  // First take out every tensor to be renamed: a new name may be another's old one.
   StateDict renamed;
   for (const std::string& name : names) {
     if (std::optional<std::string> target = mapped_name(name, mapping)) {

@@ -46,12 +46,12 @@ Shape check_pair(std::string_view blocks_name, const Tensor& blocks, std::string
                  .found = to_string(scales.shape())});
   }
   const std::int64_t inputs = element_count({shape[2], shape[3], 2});
-  // Nothing is allocated: the size of the result must only be one that memory can have.
+  // Allocates nothing, but throws if the size of the result overflows.
   (void)element_count({shape[0], inputs, shape[1], bits(dtype)});
   return {shape[0], inputs, shape[1]};
 }
 
-// Every weight that a byte pair (scale, code) can mean, as the bits of `dtype`.
+// The weight for every pair (scale, code), as the bits of `dtype`.
 template <typename T>
 std::array<std::array<T, 16>, 256> all_values(DType dtype) {
   std::array<std::array<T, 16>, 256> values{};
@@ -64,7 +64,7 @@ std::array<std::array<T, 16>, 256> all_values(DType dtype) {
   return values;
 }
 
-// Blocks of any number of bytes, T being the bits of one element of `out`.
+// Decodes blocks of any number of bytes. T holds the bits of one element of `out`.
 template <typename T>
 void decode_any_block(const Tensor& blocks, const Tensor& scales, AxisOrder order, Tensor& out) {
   const auto values = all_values<T>(out.dtype());
@@ -122,7 +122,7 @@ Shape dense_shape(const Tensor& blocks, const Tensor& scales, DType dtype, AxisO
   return shape;
 }
 
-// NAME of NAME_blocks or NAME_scales; empty `ending` for any other name.
+// The NAME of NAME_blocks or NAME_scales; `ending` is empty for any other name.
 struct PackedName {
   std::string_view base;
   std::string_view ending;

@@ -29,7 +29,7 @@ void check_reference(std::string_view name, const Tensor& scales, const Shape& e
        .found = std::string(mxferry::name(scales.dtype())) + " " + to_string(scales.shape())});
 }
 
-// Names the first weight that cannot be quantized, by expert.
+// Throws Error(nonfinite_weight) for the first weight that cannot be quantized, by expert.
 void check_finite(std::string_view name, const mxfp4::DenseTensorView& tensor, QuantMode mode) {
   for (std::size_t expert = 0; expert < tensor.experts; ++expert) {
     const auto found = mxfp4::find_unencodable(mxfp4::expert_of(tensor, expert), {.mode = mode});

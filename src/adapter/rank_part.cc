@@ -20,8 +20,8 @@ namespace mxferry::internal {
 
 namespace {
 
-// What NeMo AutoModel calls the dimensions of its meshes (0.7.0, distributed/mesh.py,
-// MeshAxisName), less the two that cut experts.
+// NeMo AutoModel's names for mesh dimensions (0.7.0, distributed/mesh.py, MeshAxisName), except the
+// two that cut experts.
 constexpr std::array<std::string_view, 8> kReplicating = {
     "pp", "dp", "dp_replicate", "dp_shard", "dp_shard_cp", "dp_cp", "cp", "tp"};
 
@@ -45,7 +45,7 @@ class TensorSource final : public Source {
   std::vector<const std::byte*> tensors_;
 };
 
-// The part of a tensor of this shape that the recipe fills.
+// Reads a part of the tensor of this shape that the recipe fills.
 Tensor read_part(const Recipe& recipe, const Shape& shape, DType dtype, const TensorPart& part,
                  const Source& source) {
   Tensor result = Tensor::empty(dtype, part.extent);
@@ -67,7 +67,7 @@ Tensor read_part(const Recipe& recipe, const Shape& shape, DType dtype, const Te
 TensorPart rank_part(std::string_view name, const Shape& shape, const DeviceMesh& mesh,
                      const std::vector<Placement>& expert_placements) {
   if (!is_expert_tensor(name)) return local_part(shape, {}, {});
-  std::size_t dimensions = 0;  // that the cuts need
+  std::size_t dimensions = 0;  // needed by the cuts
   for (const Placement& placement : expert_placements) {
     const Shard* const shard = std::get_if<Shard>(&placement);
     if (shard != nullptr)

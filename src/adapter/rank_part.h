@@ -9,17 +9,18 @@
 
 namespace mxferry::internal {
 
-// What a rank holds of a tensor by its native name or that of Hugging Face's layout, dense: of the
-// experts' as expert_placements(mesh) of GPTOSSStateDictAdapter says, of any other all. Throws
-// Error(wrong_shape) where the tensor has too few dimensions.
+// The part of a dense tensor that a rank holds. `name` is native or Hugging Face's. Tensors of the
+// experts are cut by `expert_placements` (see GPTOSSStateDictAdapter); others are held whole.
+// Throws Error(wrong_shape) if the tensor has too few dimensions.
 TensorPart rank_part(std::string_view name, const Shape& shape, const DeviceMesh& mesh,
                      const std::vector<Placement>& expert_placements);
 
-// The part of a tensor whose elements are whole bytes, in fresh memory.
+// Copies a part of a tensor, whose elements are whole bytes, to new memory.
 Tensor copy_part(const Tensor& whole, const TensorPart& part);
 
-// The part of the weights [experts, in, out] of packed tensors that fit one another, in fresh
-// memory. Of `in` the blocks that cover it are decoded, and trimmed.
+// Decodes a part of weights [experts, in, out] to new memory; blocks and scales must fit one
+// another. Along `in`, decodes the blocks that cover the part and trims them; blocks of other than
+// 16 bytes are all decoded, then cut.
 Tensor decode_part(const Tensor& blocks, const Tensor& scales, DType dtype, const TensorPart& part);
 
 }  // namespace mxferry::internal

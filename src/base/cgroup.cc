@@ -37,7 +37,7 @@ std::optional<std::uint64_t> number(std::string_view text) {
   return result.ec == std::errc() ? std::optional(value) : std::nullopt;
 }
 
-// The kernel writes blanks and backslashes of a path as \NNN, octal.
+// The kernel writes whitespace and backslashes in a path as \NNN, octal.
 std::string without_escapes(const std::string& field) {
   constexpr std::size_t kDigits = 3;
   std::string out;
@@ -54,11 +54,11 @@ std::string without_escapes(const std::string& field) {
   return out;
 }
 
-// One mounted hierarchy of groups.
+// A mounted hierarchy of groups.
 struct Hierarchy {
   bool is_v2 = false;
-  std::vector<std::string> controllers;  // of version 1
-  fs::path top;  // the group that the mount point shows, as a path of groups
+  std::vector<std::string> controllers;  // version 1 only
+  fs::path top;  // the group shown at the mount point, as a path in the hierarchy
   fs::path mount_point;
 };
 
@@ -81,7 +81,7 @@ std::vector<Hierarchy> hierarchies(const std::string& mountinfo) {
   return found;
 }
 
-// Whether the second field of a line of /proc/self/cgroup means the hierarchy.
+// Whether `names`, the second field of a line of /proc/self/cgroup, means the hierarchy.
 bool is_named(const Hierarchy& hierarchy, const std::string& names) {
   if (hierarchy.is_v2 || names.empty()) return hierarchy.is_v2 && names.empty();
   return std::ranges::all_of(split(names, ','), [&](const std::string& name) {
@@ -89,8 +89,8 @@ bool is_named(const Hierarchy& hierarchy, const std::string& names) {
   });
 }
 
-// The group of this process in a hierarchy, nullopt where /proc/self/cgroup does not tell. A line
-// is "4:memory:/a/b", for version 2 "0::/a/b".
+// The group of this process in a hierarchy, nullopt if /proc/self/cgroup does not list one. A line
+// is "4:memory:/a/b", or "0::/a/b" for version 2.
 std::optional<fs::path> own_group(const std::string& cgroup, const Hierarchy& hierarchy) {
   for (const std::string& line : split(cgroup, '\n')) {
     const std::size_t first = line.find(':');
@@ -104,8 +104,8 @@ std::optional<fs::path> own_group(const std::string& cgroup, const Hierarchy& hi
   return std::nullopt;
 }
 
-// The folders of this process's group and of those around it as far as they are mounted. A group
-// outside of what is mounted, as containers have it, is taken for the mount point itself.
+// The folders of this process's group and of its mounted ancestors. In a container, the group may
+// lie outside what is mounted; the mount point then stands for it.
 std::vector<fs::path> group_folders(const Hierarchy& hierarchy, const fs::path& group,
                                     const fs::path& root) {
   fs::path folder = root / hierarchy.mount_point.relative_path();

@@ -6,15 +6,15 @@
 
 namespace mxferry::internal {
 
-// What the control groups of this process grant, version 1 or 2: of its own group and those around
-// it, the smallest. nullopt where none of them sets a limit.
+// The limits that the control groups of this process (version 1 or 2) impose: the smallest over its
+// own group and its ancestors. nullopt if none of them sets a limit.
 struct CgroupLimits {
-  std::optional<double> cpus = {};           // seconds of processor time in a second, above 0
+  std::optional<double> cpus = {};           // seconds of processor time per second, above 0
   std::optional<std::uint64_t> memory = {};  // bytes
 };
 
 // Reads proc/self/cgroup and proc/self/mountinfo below `root`, and the groups' files below the
-// mount points that they name. What is not there or not understood sets no limit. Sources: Linux,
+// mount points listed there. Anything missing or not understood sets no limit. Sources: Linux,
 // Documentation/admin-guide/cgroup-v2.rst and cgroup-v1/memory.rst, scheduler/sched-bwc.rst,
 // proc_pid_cgroup(5), proc_pid_mountinfo(5).
 CgroupLimits cgroup_limits(const std::filesystem::path& root = "/");

@@ -5,7 +5,7 @@
 
 namespace mxferry::internal {
 
-// Arithmetic on sizes that come from files: nullopt where the result does not fit.
+// Arithmetic on sizes read from files: nullopt if the result does not fit.
 constexpr std::optional<std::uint64_t> checked_add(std::uint64_t a, std::uint64_t b) noexcept {
   std::uint64_t sum = 0;
   if (__builtin_add_overflow(a, b, &sum)) return std::nullopt;

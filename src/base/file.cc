@@ -47,8 +47,8 @@ int open_retrying(const std::filesystem::path& path, int flags) {
   return descriptor;
 }
 
-// The largest transfer that Linux takes in one call is just under 2 GiB, and it goes to at most
-// 1024 places of memory, of which a quarter makes the call as cheap.
+// Linux transfers just under 2 GiB per call at most, to at most 1024 places in memory; with a
+// quarter of those a call is just as cheap.
 constexpr std::size_t kLargestTransfer = std::size_t{1} << 30;
 constexpr std::size_t kMostPlaces = 256;
 
@@ -69,8 +69,8 @@ File::File(int descriptor, std::filesystem::path path) noexcept
 
 File File::open_for_reading(const std::filesystem::path& path) {
   struct stat status{};
-  // Before the opening, which can do something to a device; and after it, as the name may have come
-  // to mean another file.
+  // Before opening, because opening can have an effect on a device; and again afterwards, because
+  // the name may refer to another file by then.
   if (::stat(path.c_str(), &status) != 0) fail(path, "open", errno);
   refuse_irregular(path, status);
   File file = open(path, O_RDONLY | O_NONBLOCK | O_NOCTTY, "open");
@@ -96,7 +96,7 @@ File File::open_for_writing(const std::filesystem::path& path) {
   return open(path, O_RDWR | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY, "open for writing");
 }
 
-// Takes the name before it opens: nothing may fail while nobody has the descriptor.
+// Takes the path by value before opening: nothing may throw while nothing owns the descriptor.
 File File::open(std::filesystem::path path, int flags, const char* operation) {
   const int descriptor = open_retrying(path, flags);
   if (descriptor < 0) fail(path, operation, errno);
@@ -146,7 +146,7 @@ void File::read(std::uint64_t offset, std::span<std::byte> buffer) const {
 
 void File::read_into(std::uint64_t offset, std::span<const std::span<std::byte>> places) const {
   std::array<iovec, kMostPlaces> vectors{};
-  std::size_t filled = 0;  // of the first place
+  std::size_t filled = 0;  // bytes of the first place
   while (true) {
     while (!places.empty() && filled == places[0].size()) {
       places = places.subspan(1);
@@ -187,7 +187,7 @@ void File::write(std::uint64_t offset, std::span<const std::byte> bytes) const {
 void File::preallocate(std::uint64_t size) const {
   int result = 0;
   do {
-    // Not posix_fallocate, which writes zeros where the file system cannot reserve.
+    // Not posix_fallocate, which writes zeros if the file system cannot reserve space.
     result = size == 0 ? 0 : ::fallocate(descriptor_, 0, 0, static_cast<off_t>(size));
   } while (result != 0 && errno == EINTR);
   if (result != 0 && errno != EOPNOTSUPP && errno != ENOSYS)
@@ -322,12 +322,12 @@ void sync_folder(const std::filesystem::path& folder) {
   const int result = ::fsync(descriptor);
   const int error = errno;
   ::close(descriptor);
-  // Some network file systems cannot sync a folder; they order names by themselves.
+  // Some network file systems cannot sync a folder; they order names themselves.
   if (result != 0 && error != EINVAL && error != ENOTSUP) fail(path, "sync", error);
 }
 
 std::vector<std::string> list_folder(const std::filesystem::path& folder) {
-  // Not std::filesystem's iterator: libstdc++ ends the process where it finds no memory.
+  // Not std::filesystem's iterator: libstdc++'s terminates the process when memory runs out.
   const std::unique_ptr<DIR, int (*)(DIR*)> open(::opendir(folder.c_str()), &::closedir);
   if (!open) fail(folder, "list", errno);
   std::vector<std::string> names;

@@ -11,7 +11,7 @@ FileLock::~FileLock() {
 }
 
 std::optional<FileLock> FileLock::try_take(const std::filesystem::path& path) {
-  // Its last holder may remove the file between the opening and the locking.
+  // The last holder may remove the file between open and lock.
   constexpr int kTries = 100;
   for (int tries = 0; tries < kTries; ++tries) {
     File file = File::create_or_open(path);

@@ -7,20 +7,20 @@
 
 namespace mxferry::internal {
 
-// An exclusive lock on a file, held for this object's lifetime or until its process ends. It keeps
-// out other processes and other holders in this process. A process forked meanwhile does not
-// prolong it.
+// An exclusive lock on a file, held for this object's lifetime or until its process ends. It
+// excludes other processes and other holders in this process. A process forked meanwhile does not
+// extend it.
 class FileLock {
  public:
-  // Creates the file where it is missing. nullopt where somebody else holds the lock. Throws
-  // Error(io_error), also where the file system has no locks.
+  // Creates the file if it is missing. Returns nullopt if the lock is held elsewhere. Throws
+  // Error(io_error), also if the file system has no locks.
   static std::optional<FileLock> try_take(const std::filesystem::path& path);
 
   FileLock(FileLock&&) noexcept = default;
   FileLock& operator=(FileLock&&) noexcept = default;
   ~FileLock();
 
-  // Open for reading and writing.
+  // The file, open for reading and writing.
   const File& file() const noexcept { return *file_; }
 
  private:
@@ -29,7 +29,7 @@ class FileLock {
   std::optional<File> file_;
 };
 
-// Whether somebody holds the lock on a file. False where there is no such file.
+// Whether the lock on a file is held. False if there is no such file.
 bool is_locked(const std::filesystem::path& path);
 
 }  // namespace mxferry::internal

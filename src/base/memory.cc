@@ -19,7 +19,7 @@ std::shared_ptr<std::byte> allocate_bytes(std::size_t size) {
                 {.problem = "the system has no " + std::to_string(size) + " bytes of memory left",
                  .advice = "Use fewer threads or a smaller --max-memory"});
   }
-  // Only advice: without huge pages the memory is as good, but slower.
+  // Only advice: without huge pages the memory works too, but slower.
   if (alignment == kHugePage) (void)::madvise(memory, size, MADV_HUGEPAGE);
   return {static_cast<std::byte*>(memory), [](std::byte* p) { std::free(p); }};
 }

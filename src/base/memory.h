@@ -5,8 +5,8 @@
 
 namespace mxferry::internal {
 
-// Fresh memory of unspecified content, 64-byte aligned; from 2 MiB on aligned to and advised for
-// huge pages (touching fresh 4 KiB pages costs more than decoding into them). Throws
+// New memory of unspecified content, 64-byte aligned; from 2 MiB up, aligned to huge pages and with
+// huge pages advised (touching new 4 KiB pages costs more than decoding into them). Throws
 // Error(not_enough_memory).
 std::shared_ptr<std::byte> allocate_bytes(std::size_t size);
 

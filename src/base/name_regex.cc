@@ -13,7 +13,7 @@
 namespace mxferry::internal {
 namespace {
 
-// A name is at most some hundred characters: a search this long is a pattern gone wrong.
+// Names have at most a few hundred characters, so a search this long means a runaway pattern.
 constexpr std::uint32_t kMatchLimit = 1'000'000;
 constexpr std::uint32_t kHeapLimitKiB = 64 << 10;
 
@@ -42,10 +42,10 @@ pcre2_code* compile(std::string_view pattern) {
   const std::string translated = translate_python_regex(pattern);
   const CompileContext context(allocated(pcre2_compile_context_create(nullptr)),
                                pcre2_compile_context_free);
-  // Python knows one end of a line. Its ^ also matches after the last one.
+  // Python has one line ending. Its ^ also matches after the last one.
   pcre2_set_newline(context.get(), PCRE2_NEWLINE_LF);
 #if PCRE2_MAJOR > 10 || PCRE2_MINOR >= 43
-  // Python refuses a lookbehind whose length varies.
+  // Python refuses a lookbehind of variable length.
   pcre2_set_max_varlookbehind(context.get(), 0);
 #endif
   int error = 0;

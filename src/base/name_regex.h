@@ -6,17 +6,17 @@
 
 namespace mxferry::internal {
 
-// A regular expression on tensor names, written as for Python's re. Compiled once; matching is
+// A regular expression for tensor names, in the syntax of Python's re. Compiled once; matching is
 // thread-safe. Move-only.
 class NameRegex {
  public:
-  // Throws Error(invalid_argument) with the reason and the position: see python_regex.h for what is
-  // accepted.
+  // Throws Error(invalid_argument) with the reason and, if known, the position; python_regex.h says
+  // what is accepted.
   explicit NameRegex(std::string_view pattern);
 
-  // Whether re.match(pattern, name) finds something: anchored at the start of the name, not at its
-  // end. The name may hold any characters, NUL included. Throws Error(invalid_argument) for a name
-  // that is not UTF-8, and where the search exceeds a fixed number of steps, or 64 MiB.
+  // Whether re.match(pattern, name) matches: anchored at the start of the name, not at its end. The
+  // name may hold any characters, NUL included. Throws Error(invalid_argument) for a name that is
+  // not UTF-8, or if the search exceeds a fixed number of steps or 64 MiB.
   bool matches_start(std::string_view name) const;
 
  private:

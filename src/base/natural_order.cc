@@ -5,7 +5,7 @@
 namespace mxferry::internal {
 namespace {
 
-// Takes the number, or the single character, that the text begins with.
+// Removes and returns the number or single character at the start of the text.
 std::string_view take_token(std::string_view& text) noexcept {
   const auto is_digit = [](char c) { return c >= '0' && c <= '9'; };
   std::size_t length = 1;

@@ -24,7 +24,7 @@ int available_threads(int processes) {
   CPU_ZERO(&set);
   const bool is_known = ::sched_getaffinity(0, sizeof set, &set) == 0;
   const int cpus = is_known ? std::max(1, CPU_COUNT(&set)) : online;
-  // Read once: it takes longer than to decode a small tensor.
+  // Read once: reading it takes longer than decoding a small tensor.
   static const std::optional<double> quota = cgroup_limits().cpus;
   const int threads = threads_for(cpus, quota);
   return cpus < online ? threads : std::max(1, threads / std::max(1, processes));

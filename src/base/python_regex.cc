@@ -47,7 +47,7 @@ class Translator {
                  .found = "'" + std::string(pattern_) + "'"});
   }
 
-  // \x and what follows it as far as the two languages differ.
+  // Translates a backslash escape if the two dialects differ.
   void escape(bool in_class) {
     if (at_ + 1 == pattern_.size()) refuse("a backslash at the end");
     const char c = pattern_[at_ + 1];
@@ -67,7 +67,7 @@ class Translator {
     if ((c == 'b' || c == 'B') && repeats()) refuse("nothing to repeat");
   }
 
-  // Whether what comes next repeats what came last.
+  // Whether a repetition operator comes next.
   bool repeats() const {
     if (rest().empty()) return false;
     if (rest()[0] != '{') return std::string_view("*+?").find(rest()[0]) != std::string_view::npos;
@@ -75,8 +75,8 @@ class Translator {
     return end != std::string_view::npos && end > 1 && rest()[end] == '}';
   }
 
-  // What PCRE2 calls otherwise. A word is of letters, numbers and underscores to Python; to PCRE2
-  // from 10.43 on of combining marks too.
+  // PCRE2's spelling of an escape; empty if it is the same. In Python, word characters are letters,
+  // numbers and underscores; PCRE2 10.43 and later add combining marks.
   static std::string_view spelling(char c) {
     switch (c) {
       case 'Z':
@@ -117,14 +117,14 @@ class Translator {
   void character_class() {
     take(1);
     if (rest().starts_with('^')) take(1);
-    // A bracket that closes is a character where it comes first.
+    // A closing bracket in first position is a literal.
     if (rest().starts_with(']')) take(1);
     while (at_ < pattern_.size() && pattern_[at_] != ']') {
       if (pattern_[at_] == '\\') {
         escape(true);
         continue;
       }
-      // [:alpha:] is no class of its own to Python.
+      // Python has no classes such as [:alpha:].
       if (pattern_[at_] == '[') out_ += '\\';
       take(1);
     }
@@ -154,7 +154,7 @@ class Translator {
     at_ = end + 1;
   }
 
-  // {,n} is {0,n} to Python; to PCRE2 before 10.43 it is text.
+  // {,n} means {0,n} in Python; before 10.43, PCRE2 reads it as text.
   void open_repetition() {
     const std::string_view after = rest().substr(2);
     const std::size_t end = std::min(after.find_first_not_of(kDigits), after.size());

@@ -9,10 +9,10 @@
 
 namespace mxferry::internal {
 
-// Bytes of memory that read_pieces() takes.
+// Bytes of memory that read_pieces() uses.
 inline constexpr std::size_t kPieceBytes = std::size_t{256} << 10;
 
-// Gives bytes [begin, end) of a file to take(), piece by piece and in order. Throws what
+// Passes bytes [begin, end) of a file to take(), piece by piece and in order. Throws what
 // File::read() throws, and Error(cancelled) on request.
 void read_pieces(const File& file, std::uint64_t begin, std::uint64_t end,
                  const std::stop_token& stop,

@@ -13,8 +13,8 @@ using namespace internal;
 
 namespace {
 
-// The length of the well-formed UTF-8 sequence at the start of text, 0 where there is none.
-// Source: Unicode 15, table 3-7.
+// The length of the well-formed UTF-8 sequence at the start of text, 0 if there is none. Source:
+// Unicode 15, table 3-7.
 std::size_t sequence_length(std::string_view text) noexcept {
   const auto byte = [&](std::size_t i) { return static_cast<std::uint8_t>(text[i]); };
   const auto continues = [&](std::size_t i) { return i < text.size() && (byte(i) & 0xC0) == 0x80; };
@@ -34,7 +34,8 @@ std::size_t sequence_length(std::string_view text) noexcept {
   return 4;
 }
 
-// The bytes below 0x80 at the start of text; eight at a time, as most text is nothing else.
+// The number of bytes below 0x80 at the start of text; counted eight at a time, as most text is
+// ASCII.
 std::size_t ascii_length(std::string_view text) noexcept {
   constexpr std::uint64_t kHighBits = 0x8080808080808080;
   std::size_t length = 0;

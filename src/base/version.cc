@@ -21,7 +21,7 @@ std::string pcre2_version() {
 
 }  // namespace
 
-// What cannot tell its own version, CMakeLists.txt tells.
+// CMakeLists.txt supplies the versions of libraries that do not report their own.
 std::vector<LibraryVersion> linked_libraries() {
   return {
       {"Highway", MXFERRY_HIGHWAY_VERSION},

@@ -45,11 +45,11 @@ class ShardingEvents final : public JsonEvents {
   }
 
  private:
-  // How many containers are open around what comes next.
+  // Number of containers open around the next value.
   static constexpr int kOutside = 0;
   static constexpr int kTop = 1;    // the keys are tensor names
   static constexpr int kEntry = 2;  // of a tensor
-  static constexpr int kList = 3;   // its offsets, or within an unknown field
+  static constexpr int kList = 3;   // its offsets, or inside an unknown field
 
   void start_value(JsonType type) const;
   void expect(bool right, const char* expected, JsonType found) const {
@@ -62,7 +62,7 @@ class ShardingEvents final : public JsonEvents {
   std::string name_;  // of the entry being read
   Shape entry_;       // its offsets so far
   bool has_offsets_ = false;
-  bool is_offsets_ = false;  // what comes next in the entry
+  bool is_offsets_ = false;  // of the next value in the entry
 };
 
 void ShardingEvents::key(std::string& name) {
@@ -81,7 +81,7 @@ void ShardingEvents::key(std::string& name) {
   }
 }
 
-// Every value comes through here first: whether one of its type may stand where it does.
+// Called first for every value: throws if its type is not allowed in this place.
 void ShardingEvents::start_value(JsonType type) const {
   if (depth_ == kOutside) {
     expect(type == JsonType::object, "an object of tensors", type);
@@ -186,7 +186,7 @@ std::optional<ChunkOffsets> read_chunk_offsets(const SafetensorsHeader& header,
 std::map<std::string, std::string> chunk_metadata(const ChunkOffsets& offsets) {
   nlohmann::json info = nlohmann::json::object();
   for (const auto& [name, offset] : offsets) info[name] = {{"saved_offsets", offset}};
-  // Escaped as Python's json does.
+  // Escapes as Python's json does.
   constexpr int kOneLine = -1;
   constexpr bool kEscapeNonAscii = true;
   return {{kShardingInfoKey, info.dump(kOneLine, ' ', kEscapeNonAscii)},

@@ -4,8 +4,8 @@
 
 namespace mxferry::internal {
 
-// Whether a name that somebody else has chosen can only mean a file below the folder that it is
-// meant for: neither absolute nor empty, and nothing in it is ".", ".." or empty.
+// Whether a file name from an untrusted source stays below its folder: it is neither empty nor
+// absolute, contains no NUL, and no component of it is empty, "." or "..".
 bool stays_below(std::string_view name) noexcept;
 
 }  // namespace mxferry::internal

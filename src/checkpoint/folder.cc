@@ -40,7 +40,7 @@ void refuse_short_file(const SafetensorsHeader& header, const File& file) {
                .advice = "Copy or download it again"});
 }
 
-// Reads one folder, part by part, into a Folder.
+// Reads one folder, step by step, into a Folder.
 class FolderReader {
  public:
   explicit FolderReader(const fs::path& path);
@@ -107,7 +107,8 @@ Folder FolderReader::read() && {
   return std::move(folder_);
 }
 
-// `file` is relative to the folder. The text leaves out what the problem says elsewhere.
+// `file` is relative to the folder. The text omits the file and the tensor, which Problem holds in
+// fields of their own.
 void FolderReader::report(Severity severity, const Error& error, std::string_view file) {
   ErrorDetails details = error.details();
   details.file.clear();
@@ -141,7 +142,7 @@ void FolderReader::read_listed(const ShardIndex& index) {
   std::set<std::string> names;
   for (const auto& [tensor, file] : index.weight_map) names.insert(file);
   for (const std::string& name : names) {
-    // A file that is missing is for note_missing_entries().
+    // note_missing_entries() handles missing files.
     if (is_there(resolved_ / name)) read_shard(name);
   }
   take_listed_tensors(index);
@@ -163,7 +164,7 @@ void FolderReader::read_all() {
   } else {
     take_all_tensors();
   }
-  if (folder_.has_index) return;  // of no use, which is reported
+  if (folder_.has_index) return;  // unusable, which is reported
   if (names.empty()) {
     report(Severity::fatal, explain_no_model(folder_.path, names_), "");
   } else {
@@ -171,8 +172,8 @@ void FolderReader::read_all() {
   }
 }
 
-// The file that a name of the folder leads to, links followed. Throws Error where it may not be
-// read.
+// Resolves a name in the folder, following links. Throws Error: missing_shard (a link leads
+// nowhere), not_a_checkpoint (a link leaves the folder), io_error.
 fs::path FolderReader::follow(const std::string& name) const {
   std::error_code error;
   fs::path target = fs::canonical(resolved_ / name, error);
@@ -228,7 +229,8 @@ void FolderReader::take_listed_tensors(const ShardIndex& index) {
   sort_by_name(folder_.tensors);
 }
 
-// An index lists whole tensors. torch writes its chunk information into files of those too.
+// An index lists whole tensors. torch writes its chunk information into files of whole tensors too,
+// so only chunks that do not begin at 0 are refused.
 void FolderReader::refuse_listed_chunks() {
   for (std::size_t i = 0; i < folder_.shards.size(); ++i) {
     const ShardFile& shard = folder_.shards[i];
@@ -344,8 +346,8 @@ void FolderReader::warn_without_index() {
   }
 }
 
-// A checkpoint that was there before stays whole while a new one is made beside it, and is a
-// mixture of both only for the moment in which that is put in place.
+// An earlier checkpoint stays whole while a new one is made beside it; only during the publication
+// does the folder hold a mixture of both.
 void FolderReader::report_unfinished_conversion() {
   const fs::path state = resolved_ / kStateFolder;
   const bool is_replaced = is_there(state / kPublicationName);
@@ -368,11 +370,11 @@ void FolderReader::report_unfinished_conversion() {
                                    : "Run it again with --resume; after the last of several "
                                      "parts run `mxferry finish` on the folder"}),
       "");
-  // First, since it explains the others.
+  // Move it to the front, since it explains the others.
   std::ranges::rotate(folder_.problems, std::prev(folder_.problems.end()));
 }
 
-// Fatal where the download was of weights that are needed.
+// Fatal if needed weights may be missing.
 void FolderReader::report_unfinished_downloads(bool knows_all_files) {
   const std::vector<fs::path> files = unfinished_downloads(resolved_);
   if (files.empty()) return;

@@ -18,7 +18,7 @@ bool contains(const std::vector<std::string>& names, std::string_view name) {
   return std::ranges::find(names, name) != names.end();
 }
 
-// The names of what lies in a folder; nothing where it cannot be read.
+// The names in a folder; empty if it cannot be read.
 std::vector<std::string> names_in(const fs::path& folder) {
   try {
     return list_folder(folder);
@@ -35,7 +35,7 @@ bool is_other_format(std::string_view name) {
   return name.ends_with(".gguf") || (name.starts_with("pytorch_model") && name.ends_with(".bin"));
 }
 
-// A subfolder that may be the one that was meant: original/ of OpenAI, metal/, model/, ...
+// Whether the user may have meant this subfolder: original/ of OpenAI, metal/, model/, ...
 bool holds_weights(const fs::path& subfolder) {
   std::error_code error;
   if (!fs::is_directory(subfolder, error)) return false;

@@ -12,18 +12,18 @@ namespace mxferry::internal {
 // Whether a file of this name holds tensors: NAME.safetensors, not hidden.
 bool is_safetensors_name(std::string_view name);
 
-// Whether it may be a shard of a model: not a LoRA adapter.
+// Whether such a file may be a shard of a model, and not a LoRA adapter.
 bool is_shard_name(std::string_view name);
 
-// "3 tensors: a, b, ..." The first few are enough to recognise what they are.
+// "5 tensors: a, b, c, ...": the first few names are enough to recognize the tensors.
 std::string count_and_names(const std::vector<std::string_view>& tensors);
 
-// The error for a folder without index and shards: what it holds instead, and what to do. `names`
-// are those of its files and folders.
+// The error for a folder without an index or shards: says what it holds instead and what to do.
+// `names` are those of its files and folders.
 Error explain_no_model(const std::filesystem::path& folder, const std::vector<std::string>& names);
 
-// The leftovers of unfinished downloads, as paths: beside the files, in the folder's download cache
-// (.cache/huggingface/download), or among the blobs of the Hugging Face cache entry that holds the
+// Paths of unfinished downloads: beside the files, in the folder's download cache
+// (.cache/huggingface/download), and among the blobs of the Hugging Face cache entry that holds the
 // folder. Sorted.
 std::vector<std::filesystem::path> unfinished_downloads(const std::filesystem::path& folder);
 

@@ -4,8 +4,8 @@
 
 namespace mxferry::internal {
 
-// How every pointer file begins that Git LFS leaves where a large file was not fetched. Source: Git
-// LFS specification, version 1.
+// The first bytes of every pointer file, which Git LFS leaves in place of a large file that was not
+// fetched. Source: Git LFS specification, version 1.
 inline constexpr std::string_view kGitLfsStart = "version https://git-lfs";
 
 constexpr bool is_git_lfs_pointer(std::string_view start_of_file) noexcept {

@@ -19,7 +19,7 @@ namespace fs = std::filesystem;
 
 constexpr std::string_view kEntryPrefix = "models--";
 
-// A variable of the environment; empty where it is not set. A leading ~ is the home folder.
+// An environment variable; empty if it is not set. A leading ~ is replaced by the home folder.
 fs::path from_environment(const char* variable) {
   const char* value = std::getenv(variable);
   if (value == nullptr) return {};
@@ -55,7 +55,7 @@ bool is_name_part(std::string_view text) {
          text.front() != '.';
 }
 
-// A branch or tag, "refs/pr/1", or a commit: nothing that leaves its folder.
+// Whether the text may be a branch or tag, "refs/pr/1", or a commit, and stays in its folder.
 bool is_revision(std::string_view text) {
   return !text.empty() && text.front() != '/' && text.find("..") == std::string_view::npos &&
          text.find('\0') == std::string_view::npos;
@@ -88,7 +88,7 @@ std::string joined(const std::vector<std::string>& texts) {
   return all.empty() ? "none" : all;
 }
 
-// The commit that a ref of the entry means.
+// The commit that a ref of the entry names; nullopt if there is none.
 std::optional<std::string> read_ref(const fs::path& entry, const std::string& ref) {
   const fs::path file = entry / "refs" / ref;
   std::error_code error;
@@ -100,7 +100,8 @@ std::optional<std::string> read_ref(const fs::path& entry, const std::string& re
   return commit;
 }
 
-// The snapshot that a revision means; "main" where none is given, or the only one there is.
+// The snapshot of a revision. If none is given, that of "main", or the only snapshot if there is no
+// "main".
 fs::path find_snapshot(const fs::path& entry, const std::string& source,
                        const std::string& revision) {
   const bool is_given = !revision.empty();
@@ -135,7 +136,7 @@ fs::path find_in_hub_cache(const std::string& source, const HubName& hub_name) {
   return find_snapshot(entry, source, hub_name.revision);
 }
 
-// Whether the path is the ancestor or lies in it. Both are resolved.
+// Whether the path is the ancestor or is below it. Both are resolved.
 bool is_within(const fs::path& path, const fs::path& ancestor) {
   return std::ranges::mismatch(ancestor, path).in1 == ancestor.end();
 }

@@ -27,8 +27,8 @@ std::optional<unsigned> rank_number(std::string_view name) {
   return number;
 }
 
-// What to look for where a part is in no file. A gap in the numbers alone proves nothing: a rank
-// that holds nothing writes no file.
+// What to look for if part of a tensor is in no file. A gap in the numbers alone proves nothing: a
+// rank that holds nothing writes no file.
 std::string missing_file_advice(const std::vector<ShardFile>& shards) {
   std::set<unsigned> ranks;
   for (const ShardFile& shard : shards) {
@@ -95,9 +95,9 @@ class Joiner {
   bool lacks_files_;
   const std::function<void(const Error&, std::string_view file)>& report_;
   std::map<std::string_view, std::vector<Chunk>> chunks_;
-  // A lost file leaves a hole in every tensor; the first few say it all.
+  // A lost file leaves a hole in every tensor; reporting the first few is enough.
   static constexpr std::size_t kShown = 4;
-  std::map<ErrorCode, std::vector<std::string>> refused_;  // tensors
+  std::map<ErrorCode, std::vector<std::string>> refused_;  // tensors, by error
 };
 
 void Joiner::add_file(std::size_t shard) {
@@ -143,19 +143,19 @@ void Joiner::check_alike(const std::string& name, const std::vector<Chunk>& chun
   }
 }
 
-// Leaves `chunks` without meaning.
+// Leaves `chunks` in an unspecified state.
 FolderTensor Joiner::join(const std::string& name, std::vector<Chunk>& chunks) const {
   check_alike(name, chunks);
   FolderTensor tensor{.info = {.name = name, .dtype = chunks[0].dtype, .shape = {}}};
   Shape& shape = tensor.info.shape;
   for (Chunk& chunk : chunks) {
-    // An empty chunk tells where the tensor ends: ranks without rows write one there.
+    // An empty chunk counts for the shape: ranks without rows write one at the tensor's end.
     const TensorBox box = box_of(chunk.where);
     shape.resize(box.end.size());
     for (std::size_t i = 0; i < shape.size(); ++i) shape[i] = std::max(shape[i], box.end[i]);
     if (!is_empty(chunk.where)) tensor.chunks.push_back(std::move(chunk.where));
   }
-  (void)byte_count(tensor.info, {});  // refuses what overflows
+  (void)byte_count(tensor.info, {});  // throws on overflow
   if (tensor.chunks.size() > kMostChunks) {
     throw Error(ErrorCode::invalid_sharding_info,
                 {.problem = "the tensor lies in too many parts",
@@ -169,7 +169,7 @@ FolderTensor Joiner::join(const std::string& name, std::vector<Chunk>& chunks) c
                  .tensor = name,
                  .found = std::string(mxferry::name(tensor.info.dtype))});
   }
-  // All of them are empty.
+  // All chunks are empty.
   if (tensor.chunks.empty()) tensor.chunks.push_back(std::move(chunks[0].where));
   std::ranges::sort(tensor.chunks, {}, &FolderChunk::offsets);
   tensor.shard = tensor.chunks[0].shard;
@@ -183,7 +183,7 @@ void Joiner::check_coverage(const FolderTensor& tensor) const {
   std::vector<TensorBox> boxes;
   boxes.reserve(chunks.size());
   for (const FolderChunk& chunk : chunks) {
-    // One alone, which tells how large the tensor is and holds nothing of it.
+    // A lone empty chunk gives the tensor's shape but holds none of its elements.
     if (!is_empty(chunk)) boxes.push_back(box_of(chunk));
   }
   if (const auto pair = find_overlap(boxes)) {

@@ -10,15 +10,15 @@
 
 namespace mxferry::internal {
 
-// Chunks of one tensor that are read, far above the number of ranks that write one.
+// Limit on the chunks of one tensor, far above the number of ranks that save one.
 inline constexpr std::size_t kMostChunks = 16'384;
 
-// The whole tensors, by name, that the files of a distributed checkpoint hold together. A global
-// shape is nowhere stored; it is where the chunks end, as for torch. Everything that makes a tensor
-// other than what the ranks saved goes to `report`, with the file where one is to blame: files that
-// say nothing of chunks or the wrong thing, holes, overlaps, differing dtypes and dimensions.
-// Tensors with holes and overlaps are among the result all the same, for people to see.
-// `lacks_files`: not all files could be read, so that holes need no other reason.
+// Joins the chunks in the files of a distributed checkpoint to whole tensors, by name. No file
+// stores a tensor's global shape; as in torch, the ends of the chunks give it. Passes to `report`
+// everything that makes a tensor differ from what the ranks saved, with the file at fault if there
+// is one: missing or invalid chunk information, holes, overlaps, different dtypes and numbers of
+// dimensions. Tensors with holes or overlaps are still returned, for display. `lacks_files`: some
+// files could not be read, which explains holes; they are not reported.
 std::vector<FolderTensor> join_chunks(
     const std::vector<ShardFile>& shards, bool lacks_files,
     const std::function<void(const Error&, std::string_view file)>& report);

@@ -20,7 +20,7 @@ bool is_space(char c) noexcept {
   return c == ' ' || c == '\t' || c == '\n' || c == '\r';
 }
 
-// The half-open range of the text without the white space around it.
+// The half-open range of the text without leading and trailing white space.
 struct Body {
   std::size_t begin = 0;
   std::size_t end = 0;
@@ -33,9 +33,10 @@ Body find_body(std::string_view text) noexcept {
   return body;
 }
 
-// The parser keeps the text since the last opening quote, and on an error copies it several times
-// with every control character spelled out: so no such stretch may be long, and white space becomes
-// blanks. It also takes NUL for the end of the text, and skips a byte order mark; JSON has neither.
+// On an error, the parser copies the text since the last opening quote several times, with every
+// control character spelled out. So tame() limits the length of such a stretch and replaces white
+// space with spaces. The parser also takes NUL for the end of the text and skips a byte order mark;
+// JSON allows neither, so tame() refuses both.
 void tame(std::string& text, Body body, const JsonSource& source) {
   bool in_string = false;
   std::size_t last_quote = body.begin;
@@ -62,7 +63,7 @@ void tame(std::string& text, Body body, const JsonSource& source) {
   if (body.begin < body.end && text[body.begin] == '\xEF') not_json(source, "a byte order mark");
 }
 
-// Hands the parser's events on, and keeps the depth.
+// Forwards the parser's events and tracks the depth.
 class Bridge {
  public:
   Bridge(JsonEvents& events, const JsonSource& source, std::size_t offset)
@@ -82,7 +83,7 @@ class Bridge {
     events_.string(value);
     return true;
   }
-  bool binary(nlohmann::json::binary_t& /*value*/) { return false; }  // JSON text has none
+  bool binary(nlohmann::json::binary_t& /*value*/) { return false; }  // not in JSON text
   bool key(std::string& name) {
     events_.key(name);
     return true;

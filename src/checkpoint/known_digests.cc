@@ -22,7 +22,8 @@ bool is_digest(std::string_view text) {
   return is_hexadecimal(text, kSha256Digits) || is_hexadecimal(text, kGitBlobDigits);
 }
 
-// Calls act(name) for all that is in a folder and no folder itself; links are not followed.
+// Calls act(name) for everything in a folder and its subfolders that is not a folder, down to
+// kDeepest levels. Does not follow links.
 void for_each_name(const fs::path& folder, const std::string& below, int depth,
                    const std::function<void(const std::string& name)>& act) {
   constexpr int kDeepest = 8;
@@ -49,7 +50,7 @@ Manifest blobs_of(const fs::path& snapshot) {
   return digests;
 }
 
-// The second line of what the download of a file noted, if that is a digest.
+// The second line of a download's metadata file, if it is a digest.
 std::optional<std::string> noted_digest(const fs::path& metadata) {
   constexpr std::uint64_t kLongest = 4096;
   if (!fs::is_regular_file(link_status(metadata))) return std::nullopt;
@@ -60,7 +61,8 @@ std::optional<std::string> noted_digest(const fs::path& metadata) {
   return is_digest(line) ? std::optional(std::move(line)) : std::nullopt;
 }
 
-// The path, which is there; Error(not_a_checkpoint) where links lead out of the folder.
+// The path of `name`, which must exist. Throws Error(not_a_checkpoint) if links lead out of the
+// folder.
 fs::path inside(const fs::path& folder, const char* name) {
   std::error_code error;
   const fs::path path = folder / name;

@@ -15,7 +15,7 @@ namespace {
 
 constexpr std::size_t kAlignment = 8;  // of the data section
 
-// Escapes what JSON demands and nothing else, as serde_json does.
+// Escapes what JSON requires and nothing else, as serde_json does.
 std::string quoted(const std::string& text) {
   return nlohmann::json(text).dump();
 }
@@ -82,7 +82,7 @@ void check_no_name_twice(const std::vector<TensorInfo>& tensors) {
   if (twice != names.end()) refuse_name(std::string(*twice), "two tensors have this name");
 }
 
-// The length of the header, little-endian, and the header.
+// The length of the header, little-endian in 8 bytes, and the header.
 std::string with_length(const std::string& json) {
   std::string bytes;
   for (int shift = 0; shift < 64; shift += 8) {

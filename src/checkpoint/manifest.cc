@@ -45,7 +45,7 @@ std::optional<std::string> unescaped(std::string_view text) {
   return name;
 }
 
-// Name and digest of a line; nullopt where it is none.
+// The name and digest of a line; nullopt if it is malformed.
 std::optional<std::pair<std::string, std::string>> parse_line(std::string_view line) {
   const bool is_escaped = line.starts_with('\\');
   if (is_escaped) line.remove_prefix(1);
@@ -60,7 +60,7 @@ std::optional<std::pair<std::string, std::string>> parse_line(std::string_view l
     return std::nullopt;
   }
   std::string_view text = line.substr(kSha256Digits + kMark);
-  // `find . -type f` names them so.
+  // `find . -type f` writes names like this.
   while (text.starts_with("./")) text.remove_prefix(2);
   std::optional<std::string> name = is_escaped ? unescaped(text) : std::string(text);
   if (!name || !stays_below(*name)) return std::nullopt;
@@ -94,7 +94,7 @@ Manifest parse_manifest(std::string_view text, const std::filesystem::path& file
   for (std::size_t number = 1; !text.empty(); ++number) {
     const std::size_t end = std::min(text.find('\n'), text.size());
     std::string_view line = text.substr(0, end);
-    // Of a line end as Windows has it: in names it is escaped.
+    // From a Windows line end; a CR in a name is escaped.
     if (line.ends_with('\r')) line.remove_suffix(1);
     text.remove_prefix(std::min(end + 1, text.size()));
     if (line.empty() || line.starts_with('#')) continue;

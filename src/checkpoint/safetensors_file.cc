@@ -19,7 +19,7 @@ using namespace internal;
 
 namespace {
 
-constexpr std::size_t kLengthBytes = 8;  // before the header
+constexpr std::size_t kLengthBytes = 8;  // of the header's length, which precedes it
 
 std::uint64_t little_endian(std::span<const std::byte, kLengthBytes> bytes) noexcept {
   std::uint64_t value = 0;

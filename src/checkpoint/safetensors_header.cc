@@ -20,7 +20,7 @@ namespace {
 
 constexpr std::string_view kMetadataName = "__metadata__";
 
-// What an entry says of its tensor: {"dtype": .., "shape": .., "data_offsets": ..} in any order and
+// The fields of a tensor's entry: {"dtype": .., "shape": .., "data_offsets": ..} in any order and
 // with others between, or an array of these three.
 enum class Field { dtype, shape, data_offsets, unknown };
 constexpr std::array<std::string_view, 3> kFieldNames = {"dtype", "shape", "data_offsets"};
@@ -51,11 +51,11 @@ class HeaderEvents final : public JsonEvents {
   void other(JsonType scalar) override { start_value(scalar); }
 
  private:
-  // How many containers are open around what comes next.
+  // Number of containers open around the next value.
   static constexpr int kOutside = 0;
   static constexpr int kHeader = 1;  // the keys are tensor names
   static constexpr int kEntry = 2;   // of a tensor, or `__metadata__`
-  static constexpr int kList = 3;    // a shape, or offsets; or within an unknown field
+  static constexpr int kList = 3;    // a shape or offsets, or inside an unknown field
 
   bool is_ignored() const noexcept {
     return depth_ >= kEntry && !in_metadata_ && field_ == Field::unknown;
@@ -126,7 +126,7 @@ void HeaderEvents::note_field(Field field) {
   }
 }
 
-// Every value comes through here first: whether one of its type may stand where it does.
+// Called first for every value: throws if its type is not allowed in this place.
 void HeaderEvents::start_value(JsonType type) {
   if (depth_ == kOutside) {
     expect(type == JsonType::object, "an object of tensors", type);
@@ -227,7 +227,7 @@ void HeaderEvents::finish_tensor() {
     refuse(ErrorCode::header_too_large, "has too many tensors",
            "at most " + std::to_string(kMostTensors), "");
   }
-  // The copy of the shape takes no more than it needs; the original is used again.
+  // Copying the shape allocates only what it needs; the original's memory is reused.
   tensors_.push_back(
       {std::move(tensor_.name), tensor_.dtype, tensor_.shape, tensor_.begin, tensor_.end});
   tensor_.name.clear();
@@ -246,8 +246,8 @@ void refuse_duplicates(const std::vector<TensorInfo>& tensors, const std::filesy
   }
 }
 
-// Returns where the last tensor ends. In the order of the reference implementation, so that a file
-// with several faults gets the same error: safetensors 0.8, Metadata::validate.
+// Returns where the last tensor ends. Checks in the order of the reference implementation
+// (safetensors 0.8, Metadata::validate), so that a file with several faults gets the same error.
 std::uint64_t check_tensors(const std::vector<TensorInfo>& tensors,
                             const std::filesystem::path& file) {
   std::uint64_t position = 0;

@@ -14,7 +14,7 @@
 namespace mxferry::internal {
 namespace {
 
-// Whether a name that the index gives can only mean a file below the folder, and can be shown.
+// Whether a file name in the index stays below the folder and is printable.
 bool is_safe_file_name(std::string_view name) {
   return stays_below(name) && printable(name) == name;
 }
@@ -39,10 +39,10 @@ class IndexEvents final : public JsonEvents {
   void other(JsonType scalar) override { start_value(scalar); }
 
  private:
-  // How many containers are open around what comes next.
+  // Number of containers open around the next value.
   static constexpr int kOutside = 0;
   static constexpr int kTop = 1;
-  static constexpr int kMember = 2;  // within metadata, weight_map or something unknown
+  static constexpr int kMember = 2;  // inside metadata, weight_map or an unknown member
 
   enum class Member { metadata, weight_map, unknown };
 
@@ -73,7 +73,7 @@ class IndexEvents final : public JsonEvents {
 
   int depth_ = kOutside;
   Member member_ = Member::unknown;
-  std::string key_;  // within metadata or weight_map
+  std::string key_;  // inside metadata or weight_map
 };
 
 void IndexEvents::key(std::string& name) {
@@ -94,7 +94,7 @@ void IndexEvents::start_member(const std::string& name) {
   if (is_there_twice) refuse("the index has a key twice", "", name);
 }
 
-// Every value comes through here first: whether one of its type may stand where it does.
+// Called first for every value: throws if its type is not allowed in this place.
 void IndexEvents::start_value(JsonType type) const {
   if (depth_ == kOutside) {
     expect(type == JsonType::object, "an object", type);

@@ -23,12 +23,12 @@ inline constexpr std::uint64_t kLargestIndex = 100'000'000;  // bytes
 inline constexpr std::size_t kMostIndexEntries = 400'000;
 
 // Parses and validates. Every file name is relative and stays in the folder. total_size is left out
-// where it is written as a fractional number, as older releases of transformers did. Throws
-// Error(invalid_index) with `file` and, where one is concerned, the tensor.
+// if it is any number but an unsigned integer; older releases of transformers wrote a fractional
+// one. Throws Error(invalid_index) with `file` and, if one is at fault, the tensor.
 ShardIndex parse_shard_index(std::string text, const std::filesystem::path& file);
 
 // The text as transformers writes it: json.dumps(indent=2, sort_keys=True) and a newline. Throws
-// Error(invalid_argument) for a name that is not UTF-8.
+// Error(invalid_argument) if a name is not UTF-8.
 std::string serialize_shard_index(const ShardIndex& index);
 
 }  // namespace mxferry::internal

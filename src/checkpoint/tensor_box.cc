@@ -16,8 +16,7 @@ bool overlap(const TensorBox& a, const TensorBox& b) noexcept {
   return true;
 }
 
-// The dimension along which the boxes begin at the most places: few of them stand beside each other
-// there.
+// The dimension in which the boxes begin at the most places: a plane across it cuts few of them.
 std::size_t longest_row(std::span<const TensorBox> boxes) {
   std::size_t best = 0;
   std::size_t most = 0;
@@ -31,7 +30,7 @@ std::size_t longest_row(std::span<const TensorBox> boxes) {
   return best;
 }
 
-// Elements of the dimensions from `first` on.
+// Number of elements over the dimensions from `first` on.
 std::int64_t volume(const TensorBox& box, std::size_t first) noexcept {
   std::int64_t count = 1;
   for (std::size_t i = first; i < box.begin.size(); ++i) count *= box.end[i] - box.begin[i];
@@ -46,7 +45,7 @@ std::int64_t volume(const Boxes& boxes, std::size_t first) noexcept {
       [first](std::int64_t sum, const TensorBox* box) { return sum + volume(*box, first); });
 }
 
-// Where boxes begin or end along a dimension, and the ends of `within`; sorted.
+// Where boxes begin or end along a dimension, and both ends of `within`; sorted, each once.
 std::vector<std::int64_t> borders(const TensorBox& within, const Boxes& boxes, std::size_t dim) {
   std::vector<std::int64_t> all = {within.begin[dim], within.end[dim]};
   for (const TensorBox* box : boxes) {
@@ -77,8 +76,8 @@ TensorBox intersection(const TensorBox& a, const TensorBox& b) {
   return common;
 }
 
-// A plane moves along one dimension; each box is compared with those that the plane cuts when it
-// gets there.
+// Sweeps a plane along one dimension and compares each box, where it begins, with the boxes that
+// the plane cuts there.
 std::optional<std::pair<std::size_t, std::size_t>> find_overlap(std::span<const TensorBox> boxes) {
   if (boxes.size() < 2) return std::nullopt;
   if (boxes[0].begin.empty()) return std::pair<std::size_t, std::size_t>(0, 1);
@@ -97,8 +96,8 @@ std::optional<std::pair<std::size_t, std::size_t>> find_overlap(std::span<const 
   return std::nullopt;
 }
 
-// Narrowed one dimension after the other: to the first slab between neighbouring borders that the
-// boxes in it do not fill.
+// Narrows the hole one dimension after the other, to the first slab between neighboring borders
+// that the boxes in it do not fill.
 std::optional<TensorBox> find_hole(const Shape& shape, std::span<const TensorBox> boxes) {
   TensorBox hole{Shape(shape.size(), 0), shape};
   Boxes inside;

@@ -22,7 +22,7 @@ bool has_weights(const fs::path& folder) {
   });
 }
 
-// Whether a folder below the given one holds weights and is not a link out of it.
+// Whether a folder below the given one holds weights and is not a link that leaves it.
 bool offers_weights(const fs::path& given, const fs::path& folder) {
   std::error_code error;
   const fs::path target = fs::canonical(folder, error);

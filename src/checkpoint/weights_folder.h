@@ -7,15 +7,16 @@
 
 namespace mxferry::internal {
 
-// The folder with the weights of what may be a checkpoint of NeMo AutoModel: `given` itself where
-// safetensors files lie in it, else the first of model/, model/consolidated/ and consolidated/ in
-// it that has some. So the files of the ranks go before what was consolidated from them; where both
-// are there, that becomes a warning. `given` where there is none.
+// The folder that holds the weights of what may be a NeMo AutoModel checkpoint: `given` itself if
+// it has shards or an index, else the first of model/, model/consolidated/ and consolidated/ in it
+// that has some, else `given`. So the files of the ranks take precedence over those consolidated
+// from them; if both exist, adds a warning.
 std::filesystem::path find_weights(const std::filesystem::path& given,
                                    std::vector<Problem>& warnings);
 
-// The folder with config.json, tokenizer and so on of these weights: where NeMo keeps them beside
-// the files of the ranks (.hf_metadata/), else the same folder.
+// The folder that holds config.json, the tokenizer and so on for these weights: .hf_metadata/ in
+// the weights' folder, where NeMo keeps them beside the files of the ranks, if only that has a
+// config.json; else the weights' folder.
 std::filesystem::path find_side_folder(const std::filesystem::path& weights);
 
 }  // namespace mxferry::internal

@@ -16,9 +16,9 @@ namespace mxferry::internal::dense::HWY_NAMESPACE {
 
 namespace hn = hwy::HWY_NAMESPACE;
 
-// Every cast goes through FP32, in integer arithmetic where it could matter that the caller has set
-// the processor to flush subnormal numbers: the only floating-point operations here have normal
-// operands or results that do not depend on it.
+// Every cast goes through FP32. It uses integer arithmetic wherever the result could depend on the
+// caller having set the processor to flush subnormal numbers: the only floating-point operations
+// here have normal operands, or results that do not depend on that setting.
 using D = hn::ScalableTag<std::uint32_t>;
 using DSigned = hn::RebindToSigned<D>;
 using DFloat = hn::RebindToFloat<D>;
@@ -39,7 +39,7 @@ struct F32 {
 constexpr std::uint32_t kInfinity32 = 0x7F800000;
 constexpr std::uint32_t kInfinity16 = 0x7C00;
 constexpr std::uint32_t kSmallestNormal16 = 0x38800000;  // 2^-14 in FP32
-constexpr std::uint32_t kHalf = 0x3F000000;              // 0.5: its last place is 2^-24
+constexpr std::uint32_t kHalf = 0x3F000000;              // 0.5, whose last place is 2^-24
 
 HWY_INLINE V set(std::uint32_t value) {
   return hn::Set(D(), value);
@@ -51,7 +51,7 @@ HWY_INLINE V as_bits(hn::Vec<DFloat> value) {
   return hn::BitCast(D(), value);
 }
 
-// Of numbers below 2^31, which is cheaper than of any.
+// For numbers below 2^31, which is cheaper than for any number.
 HWY_INLINE M less(V a, V b) {
   return hn::RebindMask(D(), hn::Lt(hn::BitCast(DSigned(), a), hn::BitCast(DSigned(), b)));
 }
@@ -59,7 +59,7 @@ HWY_INLINE V smaller(V a, V b) {
   return hn::BitCast(D(), hn::Min(hn::BitCast(DSigned(), a), hn::BitCast(DSigned(), b)));
 }
 
-// Losses of one span, one counter a lane.
+// Losses of one span, one counter per lane.
 struct LaneLosses {
   V overflows;
   V underflows;
@@ -111,7 +111,7 @@ HWY_INLINE V narrow(F16, V bits, LaneLosses& losses) {
   const V rebiased = hn::Sub(magnitude, set(112u << 23));
   const V normal =
       smaller(hn::ShiftRight<13>(hn::Add(rebiased, hn::Add(set(0x0FFF), odd))), set(kInfinity16));
-  // Added to 0.5, a subnormal is rounded to multiples of 2^-24, which end up in the last place.
+  // Adding a subnormal to 0.5 rounds it to a multiple of 2^-24, which ends up in the last place.
   const hn::Vec<DFloat> half = as_float(set(kHalf));
   const hn::Vec<DFloat> sum = hn::Add(as_float(magnitude), half);
   const V subnormal = hn::Sub(as_bits(sum), set(kHalf));

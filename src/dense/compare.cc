@@ -18,10 +18,10 @@ namespace mxferry::internal::dense::HWY_NAMESPACE {
 
 namespace hn = hwy::HWY_NAMESPACE;
 
-// In the place of a signal whose squares may have left the range of FP32.
+// Stands for a signal whose squares may have left the range of FP32.
 inline constexpr double kUnsound = std::numeric_limits<double>::quiet_NaN();
 
-// Sixteen lanes at most, so that a run is a whole number of vectors, two or more, on every target.
+// At most 16 lanes, so that a run is a whole number of vectors, at least two, on every target.
 inline constexpr std::size_t kMostLanes = 16;
 using D = hn::CappedTag<float, kMostLanes>;
 using DBits = hn::RebindToUnsigned<D>;
@@ -39,13 +39,13 @@ HWY_INLINE V load(const float* in) {
   return hn::LoadU(D(), in);
 }
 
-// BF16.
+// Loads BF16.
 HWY_INLINE V load(const std::uint16_t* in) {
   const hn::Rebind<std::uint16_t, D> d_narrow;
   return hn::BitCast(D(), hn::ShiftLeft<16>(hn::PromoteTo(DBits(), hn::LoadU(d_narrow, in))));
 }
 
-// Fewer weights than a vector has, as if zeros followed.
+// Loads fewer weights than a vector has lanes, padding with zeros.
 template <typename T>
 HWY_INLINE V load_some(const T* in, std::size_t count) {
   alignas(64) T padded[kMostLanes] = {};
@@ -53,7 +53,7 @@ HWY_INLINE V load_some(const T* in, std::size_t count) {
   return load(padded);
 }
 
-// Sums of squares, in FP32 over a run and in FP64 over all.
+// Sums squares, in FP32 within a run and in FP64 across runs.
 class Squares {
  public:
   HWY_INLINE Squares() : sum_(hn::Zero(DWide())) {}
@@ -74,19 +74,19 @@ class Squares {
   VWide sum_;
 };
 
-// Of each lane of a run.
+// The outcome of a run, for each lane.
 struct RunOutcome {
-  M differs;  // some pair of weights
-  M beyond;   // some weight of `a` is larger in magnitude than its limit
+  M differs;  // some pair of weights differs
+  M beyond;   // some weight of `a` exceeds its limit in magnitude
 };
 
-// Sums over pairs of weights, a lane each.
+// Totals over pairs of weights, per lane.
 class Totals {
  public:
   HWY_INLINE Totals()
       : max_error_(hn::Zero(D())), max_weight_(hn::Zero(D())), max_ratio_(hn::Zero(D())) {}
 
-  // Adds the weights load_a(i) and load_b(i) for i in [0, vectors), kRun at most.
+  // Adds the weights load_a(i) and load_b(i) for i in [0, vectors); `vectors` is at most kRun.
   template <class LoadA, class LoadB>
   HWY_INLINE RunOutcome add_run(std::size_t vectors, const LoadA& load_a, const LoadB& load_b,
                                 V limit) {
@@ -102,7 +102,7 @@ class Totals {
           hn::CountTrue(d_bits, hn::Ne(hn::BitCast(d_bits, a), hn::BitCast(d_bits, b)));
       run.add(hn::Abs(a), error, max_ratio_);
     }
-    // A weight that is not finite makes one of the sums so, and so may squares of large ones.
+    // A nonfinite weight makes one of the sums nonfinite, as may squares of large weights.
     const V most = hn::Set(d, std::numeric_limits<float>::max());
     if (!hn::AllTrue(d, hn::Le(hn::Add(run.signal, run.noise), most))) {
       return add_careful_run(vectors, load_a, load_b, limit);
@@ -135,7 +135,7 @@ class Totals {
   }
 
  private:
-  // Of one run.
+  // The sums of one run.
   struct Sums {
     std::size_t different = 0;
     std::size_t other_bits = 0;
@@ -148,14 +148,14 @@ class Totals {
           signal(hn::Zero(D())),
           noise(hn::Zero(D())) {}
 
-    // `known_ratio` is the largest of the runs before.
+    // `known_ratio` is the largest ratio of earlier runs.
     HWY_INLINE void add(V magnitude, V error, V known_ratio) {
       const D d;
       max_error = hn::Max(max_error, error);
       max_weight = hn::Max(max_weight, magnitude);
       signal = hn::MulAdd(magnitude, magnitude, signal);
       noise = hn::MulAdd(error, error, noise);
-      // Divides only where the ratio grows, which it soon stops to do.
+      // Divides only where the ratio grows, which soon becomes rare.
       const V ratio = hn::Max(max_ratio, known_ratio);
       M grows = hn::Gt(error, hn::Mul(ratio, magnitude));
       if (!hn::AllFalse(d, grows)) {
@@ -165,8 +165,8 @@ class Totals {
     }
   };
 
-  // Where weights may be NaN, which equals NaN here, or infinite: they count as different, and for
-  // no sum.
+  // For runs that may hold NaN, which equals NaN here, or infinity: unequal pairs count as
+  // different, but pairs without a finite error enter no sum.
   template <class LoadA, class LoadB>
   HWY_NOINLINE RunOutcome add_careful_run(std::size_t vectors, const LoadA& load_a,
                                           const LoadB& load_b, V limit) {
@@ -258,7 +258,7 @@ BlockCounts compare_along(const T* a, const T* b, std::size_t blocks, const floa
   return counts;
 }
 
-// As many blocks side by side as a vector has lanes; lanes without a block hold zeros.
+// Compares as many blocks side by side as a vector has lanes; lanes without a block hold zeros.
 template <typename T>
 BlockCounts compare_across(const Pair& pair, const float* limits, Totals& totals) {
   const D d;
@@ -318,7 +318,7 @@ Difference compare_as(const Pair& pair, Blocks blocks, const float* limits) {
   return total;
 }
 
-// Of weights that are all the same on both sides.
+// The signal of weights that are the same on both sides.
 template <typename T>
 double signal_as(const std::byte* weights, std::size_t count) {
   const T* in = reinterpret_cast<const T*>(weights);
@@ -362,7 +362,7 @@ HWY_EXPORT(signal_here);
 
 namespace {
 
-// The sums of squares, in FP64, where FP32 does not do.
+// Computes the sums of squares in FP64, for when FP32 is not enough.
 void square_exactly(const Pair& pair, Difference& total) {
   total.signal = 0;
   total.noise = 0;
@@ -388,7 +388,7 @@ std::optional<Difference> compare_if_equal(const Pair& pair, Blocks blocks) noex
   const std::size_t bytes = weights * static_cast<std::size_t>(bits(pair.dtype)) / 8;
   if (std::memcmp(pair.a, pair.b, bytes) != 0) return std::nullopt;
   const double signal = HWY_DYNAMIC_DISPATCH(signal_here)(pair);
-  // Where squares left the range of FP32, or some weight is not finite, the long way tells.
+  // If squares left the range of FP32, or some weight is not finite, compare() must decide.
   constexpr double kSmallestSound = 0x1p-90;
   if (!std::isfinite(signal) || signal < kSmallestSound) return std::nullopt;
   return Difference{

@@ -8,23 +8,24 @@
 
 namespace mxferry::internal::dense {
 
-// What a cast does to finite values.
+// What a cast loses of finite values.
 struct Losses {
-  // Index of the first that becomes infinite.
+  // Index of the first value that becomes infinite.
   std::optional<std::size_t> first_overflow;
-  // Those below the target's normal range that it does not hold exactly, flushed ones included.
+  // Values below the target's normal range that the target does not hold exactly, flushed ones
+  // included.
   std::size_t underflows = 0;
-  // Nonzero ones that become 0.
+  // Nonzero values that become 0.
   std::size_t flushed = 0;
 };
 
-// out[i] = in[i] as `to`, rounded to nearest even; exact where `to` has the range and precision.
-// Infinity stays. NaN stays NaN, and becomes quiet where the cast narrows. `from` and `to` are any
-// of BF16, F16 and F32; in and out have their alignment and do not overlap.
+// out[i] = in[i] as `to`, rounded to nearest even; exact if `to` has the range and precision.
+// Infinity stays infinity. NaN stays NaN, and becomes quiet if the cast narrows. `from` and `to`
+// are any of BF16, F16 and F32; in and out are aligned to their elements and do not overlap.
 Losses cast(const std::byte* in, DType from, std::byte* out, DType to, std::size_t count) noexcept;
 
-// out[c * out_row_stride + r] = in[r * in_row_stride + c], elements of element_bytes = 2 or 4,
-// strides in elements. in and out have that alignment and do not overlap.
+// out[c * out_row_stride + r] = in[r * in_row_stride + c], with elements of element_bytes = 2 or 4
+// and strides in elements. in and out are aligned to their elements and do not overlap.
 void transpose(const std::byte* in, std::size_t in_row_stride, std::size_t rows,
                std::size_t columns, std::size_t element_bytes, std::byte* out,
                std::size_t out_row_stride) noexcept;

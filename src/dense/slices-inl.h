@@ -1,5 +1,5 @@
-// Vectors as one, two or four slices of 128 bits, within which shuffles work. Included once per
-// target.
+// Treats vectors as one, two or four slices of 128 bits, within which shuffles work. Included once
+// per target.
 
 #include <cstddef>
 #include <cstdint>
@@ -13,7 +13,7 @@
 #define MXFERRY_DENSE_SLICES_INL_H
 #endif
 
-#if HWY_TARGET != HWY_SCALAR  // has no shuffles
+#if HWY_TARGET != HWY_SCALAR  // which has no shuffles
 
 HWY_BEFORE_NAMESPACE();
 namespace mxferry::internal::HWY_NAMESPACE {
@@ -28,8 +28,8 @@ inline constexpr std::size_t kSlices = 2;
 inline constexpr std::size_t kSlices = 1;
 #endif
 
-// The cache to ask for what will be read later, as for __builtin_prefetch: with AVX-512 a line
-// takes so few instructions that the buffers before the first-level cache are what is short.
+// The locality of prefetches, as for __builtin_prefetch: with AVX-512 a line takes so few
+// instructions that the bottleneck is the buffers in front of the first-level cache.
 inline constexpr int kAheadLocality = kSlices == 4 ? 2 : 3;
 
 using D8 = hn::FixedTag<std::uint8_t, 16 * kSlices>;
@@ -41,7 +41,7 @@ using V16 = hn::Vec<D16>;
 template <class D>
 inline constexpr std::size_t kSlicesOf = sizeof(hn::TFromD<D>) * hn::MaxLanes(D()) / 16;
 
-// Slices from the addresses that address_of(slice) gives, the first of them `first`.
+// Loads slices from the addresses that address_of(slice) gives, starting with slice `first`.
 template <class D, class AddressOf>
 HWY_INLINE hn::Vec<D> load_slices(D d, const AddressOf& address_of, std::size_t first = 0) {
   if constexpr (kSlicesOf<D> == 1) {
@@ -53,7 +53,7 @@ HWY_INLINE hn::Vec<D> load_slices(D d, const AddressOf& address_of, std::size_t 
   }
 }
 
-// One slice to each of the addresses that address_of(slice) gives.
+// Stores one slice to each of the addresses that address_of(slice) gives.
 template <class D, class AddressOf>
 HWY_INLINE void store_slices(hn::Vec<D> v, D d, const AddressOf& address_of,
                              std::size_t first = 0) {
@@ -66,8 +66,9 @@ HWY_INLINE void store_slices(hn::Vec<D> v, D d, const AddressOf& address_of,
   }
 }
 
-// Transposes the square of elements that every slice of the vectors forms; as many vectors as a
-// slice has elements. Each step moves one bit of the vector's number into the element's.
+// Transposes the square of elements that each slice forms across the vectors; there are as many
+// vectors as a slice has elements. Each step moves one bit of the vector's index into the
+// element's.
 template <class D, std::size_t kCount>
 HWY_INLINE void transpose_slices(D d, hn::Vec<D> (&v)[kCount]) {
   static_assert(kCount * sizeof(hn::TFromD<D>) == 16);

@@ -13,12 +13,12 @@
 HWY_BEFORE_NAMESPACE();
 namespace mxferry::internal::dense::HWY_NAMESPACE {
 
-// Tiles are as wide and as high as a cache line, so that both sides move whole lines.
+// Tiles are as wide and high as a cache line, so that reads and writes cover whole lines.
 template <typename T>
 inline constexpr std::size_t kTile = 64 / sizeof(T);
 
-// Rows that are transposed before the columns move on: enough for long runs in the output, few
-// enough that their lines stay in the second-level cache until all columns of a line are done.
+// Rows transposed before moving on to the next columns: enough for long runs in the output, few
+// enough that their lines stay in the second-level cache until all of a line's columns are done.
 inline constexpr std::size_t kStripeRows = 512;
 
 template <typename T>
@@ -48,8 +48,8 @@ HWY_INLINE void transpose_tile(const T* in, std::size_t in_row_stride, T* out,
   const hn::FixedTag<T, 16 / sizeof(T) * kSlices> d;
   constexpr std::size_t kSide = 16 / sizeof(T);
   constexpr std::size_t kStripRows = kSide * kSlices;
-  // The tile by way of a copy: where the row stride is a power of two all of its lines share a few
-  // sets of the cache, and would evict one another before they are used up.
+  // Go through a copy of the tile: if the row stride is a power of two, all of its lines share a
+  // few sets of the cache and would evict one another before they are used up.
   alignas(64) T tile[kTile<T>][kTile<T>];
   for (std::size_t row = 0; row < kTile<T>; ++row) {
     std::copy_n(in + row * in_row_stride, kTile<T>, tile[row]);

@@ -1,4 +1,4 @@
-// FP16 as FP32. Included once per target.
+// Widens FP16 to FP32. Included once per target.
 
 #include <cstdint>
 
@@ -14,8 +14,8 @@
 HWY_BEFORE_NAMESPACE();
 namespace mxferry::internal::HWY_NAMESPACE {
 
-// The bits of an FP16 number in each lane, as the bits of the same number in FP32. Does not depend
-// on whether the processor flushes subnormal numbers.
+// Converts the bits of an FP16 number in each lane to the bits of the same number in FP32. Does not
+// depend on whether the processor flushes subnormal numbers.
 template <class D, class V = hwy::HWY_NAMESPACE::Vec<D>>
 HWY_INLINE V widen_half(D d, V bits) {
   namespace hn = hwy::HWY_NAMESPACE;
@@ -29,10 +29,10 @@ HWY_INLINE V widen_half(D d, V bits) {
   const V magnitude = hn::And(bits, hn::Set(d, 0x7FFFu));
   const V sign = hn::ShiftLeft<16>(hn::Xor(bits, magnitude));
   const V shifted = hn::ShiftLeft<13>(magnitude);
-  // The exponents' biases differ by 112; infinity and NaN move on by as much again.
+  // The exponent biases differ by 112; infinity and NaN need twice that.
   const V normal = hn::Add(shifted, hn::Set(d, 112u << 23));
   const V nonfinite = hn::Add(shifted, hn::Set(d, 224u << 23));
-  // A subnormal is read as the mantissa of a number at 2^-14, which is then taken off.
+  // A subnormal is read as the mantissa of a number at 2^-14, which is then subtracted.
   const V offset = hn::Set(d, 113u << 23);
   const V subnormal = hn::BitCast(
       d, hn::Sub(hn::BitCast(d_float, hn::Add(shifted, offset)), hn::BitCast(d_float, offset)));

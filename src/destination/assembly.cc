@@ -34,7 +34,7 @@ SafetensorsHeader read_whole_header(const fs::path& path, std::uint64_t size) {
   return header;
 }
 
-// Gives a shard that several processes have written its header, and the pages at their borders.
+// Adds the header, and the pages from the border files, to a shard that several processes wrote.
 void put_together(const WrittenWork& work, const RecordedFile& shard, const fs::path& shared) {
   if (!is_there(shared)) {
     throw Error(ErrorCode::unfinished_conversion,
@@ -55,7 +55,7 @@ void put_together(const WrittenWork& work, const RecordedFile& shard, const fs::
   if (work.sync) file.sync();
 }
 
-// Gives every shard its final name and returns what they hold.
+// Gives every shard its final name and returns the index of their tensors.
 ShardIndex name_shards(const WrittenWork& work, const std::vector<RecordedFile>& shards) {
   const fs::path folder = work.path / kFilesFolder;
   ShardIndex index;
@@ -82,7 +82,8 @@ ShardIndex name_shards(const WrittenWork& work, const std::vector<RecordedFile>&
   return index;
 }
 
-// What another program has put into the destination since it was found free.
+// Throws Error(destination_exists) if another program has put a checkpoint's files, or others with
+// the names of `files`, into the destination since it was found free.
 void refuse_newcomers(const WrittenWork& work, const std::vector<std::string>& files) {
   std::vector<std::string> found = checkpoint_files(work.destination);
   std::ranges::copy_if(files, std::back_inserter(found), [&](const std::string& name) {

@@ -73,11 +73,11 @@ Catalog catalog_of(const std::vector<ReadableTensor>& tensors) {
   return catalog;
 }
 
-// In PyTorch the experts' weights lie so, and only so.
+// In PyTorch, expert weights are always stored [experts, in, out].
 Description describe(const Catalog& catalog, const std::string& config) {
   Description description = probe(catalog, {}, parse_config(config, kConfigName),
                                   {.forced = AxisOrder::in_out, .measured = {}});
-  // A checkpoint that lacks something is read with a warning. A model is not written so.
+  // Reading accepts missing tensors with a warning. Writing does not.
   for (const Problem& problem : description.problems) {
     const bool is_missing = problem.code == ErrorCode::missing_tensor;
     if (problem.severity != Severity::fatal && !is_missing) continue;
@@ -106,7 +106,7 @@ void check_kinds(const Description& description) {
   }
 }
 
-// Only dense weights [experts, in, out] can be taken apart by boxes.
+// Only dense expert weights stored [experts, in, out] can be written box by box.
 void check_operations(const Catalog& catalog, const Plan& plan) {
   for (const Recipe& recipe : plan.recipes) {
     const StoredTensor& source = catalog[recipe.source];
@@ -145,7 +145,7 @@ struct CheckpointWriter::State {
   State(const State&) = delete;
   State& operator=(const State&) = delete;
 
-  // The reference, the config and where side files are.
+  // Opens the reference, and finds the config and the side files.
   void read_companions() {
     if (!options.reference.empty()) {
       reference = open_source(options.reference);
@@ -210,18 +210,18 @@ struct CheckpointWriter::State {
   std::vector<std::string> write_other_files() const;
 
   WriterOptions options;
-  Catalog catalog;  // of memory
+  Catalog catalog;  // of the tensors in memory
   std::optional<SourceCheckpoint> reference;
-  std::unique_ptr<FileSource> scales;  // of the reference
-  fs::path companions;                 // where side files are
-  std::vector<std::string> carried;    // of them; none where they lie in the destination already
+  std::unique_ptr<FileSource> scales;  // the reference's
+  fs::path companions;                 // folder of the side files
+  std::vector<std::string> carried;    // side files to copy; none if already in the destination
   Plan plan;
-  std::vector<const Recipe*> recipes;  // by tensor of the catalog
+  std::vector<const Recipe*> recipes;  // by index in the catalog
   std::vector<std::string> names;      // of the shards
   nlohmann::json record;
   std::vector<OutputFile> files;
   std::unique_ptr<SharedShards> sink;
-  std::unique_ptr<Destination> destination;  // of the process that has called create()
+  std::unique_ptr<Destination> destination;  // only in the process that called create()
 };
 
 const Recipe& CheckpointWriter::State::recipe_of(std::size_t tensor) const {
@@ -282,7 +282,8 @@ void CheckpointWriter::State::create_shards() const {
   }
 }
 
-// Tokenizer, template, licence and so on, and the edited config.json. Returns their names.
+// Writes the tokenizer, template, license and so on, and the edited config.json. Returns their
+// names.
 std::vector<std::string> CheckpointWriter::State::write_other_files() const {
   for (const std::string& name : carried) {
     copy_side_file(companions / name, destination->path_of(name), options.sync);

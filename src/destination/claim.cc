@@ -37,7 +37,7 @@ namespace fs = std::filesystem;
 }
 
 void check_disk(const DestinationRequest& request) {
-  // What unfinished work takes is used again, or removed first.
+  // The space that unfinished work takes is reused, or freed first.
   const std::uint64_t free = free_bytes(request.folder) + state_bytes(request.folder);
   if (request.bytes <= free) return;
   const bool replaces = is_occupied(request.folder);
@@ -115,7 +115,7 @@ class Claim {
            std::ranges::any_of(own_->parts, [](const auto& j) { return j.content.begun; });
   }
 
-  // What a command before this one has left, whose process has ended.
+  // Completes or removes what an earlier command left when its process ended.
   void recover() const {
     try {
       complete_publication(request_.folder);
@@ -171,7 +171,7 @@ class Claim {
     own_ = nullptr;
   }
 
-  // Whether what the folder holds may be replaced, if there is anything.
+  // Whether what the folder holds, if anything, may be replaced.
   bool may_replace() const {
     if (request_.force) return true;
     if (!was_begun()) return !is_occupied(request_.folder);
@@ -197,7 +197,7 @@ class Claim {
     }
   }
 
-  // The parts of an earlier run that had another number of them.
+  // Removes the journals of earlier runs with other numbers of parts.
   void remove_other_worlds() const {
     if (own_ == nullptr) return;
     for (const FoundJournal& journal : own_->parts) {
@@ -207,14 +207,13 @@ class Claim {
 
   const DestinationRequest& request_;
   std::vector<Work> works_;
-  const Work* own_ = nullptr;  // the work of the same record
+  const Work* own_ = nullptr;  // the work that this record names
   std::vector<fs::path> discards_;
 };
 
 std::unique_ptr<Destination> Destination::claim(const DestinationRequest& request) {
   check_destination(request);
-  // Nothing is begun where something finished is compared, so that its folder need not be written
-  // to.
+  // A finished checkpoint is only compared, so its folder need not be writable.
   const bool is_finished = is_occupied(request.folder) && !has_state(request.folder);
   if (is_finished && request.resume && !request.force) return nullptr;
   std::unique_ptr<Destination> destination = Claim(request).make();

@@ -27,7 +27,7 @@ Json name_or_null(const std::optional<T>& value) {
   return value ? Json(std::string(name(*value))) : Json();
 }
 
-// Keys are what the command calls them.
+// The keys are the command's option names.
 Json record_of(const ConvertOptions& options) {
   return {{"--to", std::string(name(options.to))},
           {"--attn", options.backend.attn},
@@ -178,7 +178,7 @@ std::vector<RecordedFile> recorded_files(const Json& record) {
         !file.contains("size") || !file["size"].is_number_unsigned())
       refuse_record();
     files.push_back({file["name"].get<std::string>(), file["size"].get<std::uint64_t>()});
-    // A journal is a file like any other, which anybody may have written.
+    // The record is an untrusted file: it may name only files in the folder itself.
     if (files.back().name.find('/') != std::string::npos || files.back().name.starts_with('.'))
       refuse_record();
   }

@@ -12,7 +12,7 @@
 namespace mxferry::internal {
 namespace {
 
-constexpr int kMostRanks = 99'999;  // the five digits of the names
+constexpr int kMostRanks = 99'999;  // file names have five digits for the rank
 
 [[noreturn]] void refuse(std::string problem, std::string expected, std::string found) {
   throw Error(

@@ -46,7 +46,8 @@ Destination::Destination(const DestinationRequest& request, fs::path work, FileL
   for (const FoundJournal& found : journals) refuse_lost_shares(found);
 }
 
-// Takes over the shards that are listed as finished and exist with the recorded size.
+// Adopts shards listed as finished that exist with the recorded size; from this part's own journal,
+// also its shares of shared shards.
 void Destination::adopt(const JournalContent& content, bool is_own) {
   for (const RecordedFile& file : recorded_files(request_.record)) {
     const auto shard = content.shards.find(file.name);
@@ -66,7 +67,8 @@ void Destination::adopt(const JournalContent& content, bool is_own) {
   }
 }
 
-// A shard that is made anew by this part has not what other parts have written.
+// Throws Error(unfinished_conversion) if a shard that another part has a share of is lost: a new
+// file would lack that share.
 void Destination::refuse_lost_shares(const FoundJournal& other) const {
   if (other.part.world != request_.part.world || other.path == journal_->path()) return;
   for (const auto& [shard, noted] : other.content.shared) {
@@ -80,7 +82,7 @@ void Destination::refuse_lost_shares(const FoundJournal& other) const {
   }
 }
 
-// What a run without syncing has left counts as synced when it is.
+// Syncs what an earlier run left unsynced, and notes it as synced.
 void Destination::sync_adopted() {
   if (!request_.sync) return;
   for (const std::string& name : unsynced_shards_) {
@@ -99,7 +101,7 @@ Destination::~Destination() {
   if (is_published_ || journal_->content().done || is_worth_resuming()) return;
   try {
     DestinationLock lock(request_.folder);
-    // What is being put in place is whole, and is so by the next command.
+    // An interrupted publication needs the work; the next command completes it.
     if (is_there(state_folder(request_.folder) / kPublicationName)) return;
     discard_work(work_);
     if (created_folder_) lock.remove_empty_folder();
@@ -136,7 +138,7 @@ void Destination::note_side_files(const std::vector<std::string>& names) {
 
 void Destination::note_shard(const std::string& name, const std::string& sha256) {
   const std::lock_guard lock(noting_);
-  // First: should the noting fail, the shard is there all the same, and its journal must stay.
+  // Before noting: if that fails, the shard still exists and the work must be kept.
   finished_.insert(name);
   if (!sha256.empty()) digests_[name] = sha256;
   journal_->note_shard(name, sha256);

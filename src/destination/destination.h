@@ -18,7 +18,7 @@
 
 namespace mxferry::internal {
 
-// What a command wants of a destination.
+// A command's request to write to a destination.
 struct DestinationRequest {
   std::filesystem::path folder = {};
   nlohmann::json record = {};  // make_record()
@@ -26,54 +26,55 @@ struct DestinationRequest {
   bool force = false;
   bool resume = false;
   bool sync = true;
-  std::uint64_t bytes = 0;  // of the disk that the new checkpoint takes
+  std::uint64_t bytes = 0;  // disk space that the new checkpoint takes
   std::vector<Input> inputs = {};
   std::stop_token stop = {};
 };
 
-// The right to make a new checkpoint, or a part of it, in a folder; the one way in which anything
-// there is changed. The new files are made in the state folder (state_folder.h). What the folder
-// held stays as it was until publish().
+// The right to make a new checkpoint, or a part of it, in a folder; the only way to change anything
+// there. The new files are made in the state folder (state_folder.h). What the folder held is
+// unchanged until publish().
 class Destination {
  public:
-  // Decides under the DestinationLock whether the request can be granted, before anything is
-  // changed. Returns null where the folder holds something finished, only with `resume`: whether
-  // that is what the request would make is for the caller to find out. Throws Error:
-  // invalid_argument (an input lies in the folder, or it is a file), destination_exists,
-  // destination_in_use, conversion_changed, not_enough_disk, io_error, cancelled.
+  // Under the DestinationLock, completes an interrupted publication and removes trash; then decides
+  // whether to grant the request, before changing anything else. With `resume`, returns null if the
+  // folder holds something finished; the caller must check whether it is what the request would
+  // make. Throws Error: invalid_argument (an input is in the folder, or it is a file),
+  // destination_exists, destination_in_use, conversion_changed, unfinished_conversion (a shard is
+  // lost), not_enough_disk, io_error, cancelled.
   static std::unique_ptr<Destination> claim(const DestinationRequest& request);
   Destination(const Destination&) = delete;
   Destination& operator=(const Destination&) = delete;
-  // Keeps what is worth resuming: finished shards, or what other parts may count on.
+  // Removes an unpublished work unless this part is done, or the work is worth resuming: a
+  // conversion with finished shards or other parts.
   ~Destination();
 
-  // Where a file of the new checkpoint is made.
+  // The path at which to make a file of the new checkpoint.
   std::filesystem::path path_of(const std::string& name) const { return files_ / name; }
 
-  // Where a shard is made that others write too, and where this part's pieces of it go: see
+  // The paths of a shard that other parts also write, and of this part's border file for it: see
   // borders.h.
   std::filesystem::path shared_path(const std::string& shard) const;
   std::filesystem::path borders_of(const std::string& shard) const;
-  // Keeps the header of a shard that several parts write, which is written when they are put
-  // together.
+  // Stores the header of a shard that several parts write; assemble() adds it to the shard.
   void write_header(const std::string& shard, std::string_view header) const;
 
-  // The shards that have their final names, whoever wrote them.
+  // The shards that have their final names, no matter which part or run wrote them.
   const std::set<std::string>& finished() const noexcept { return finished_; }
   // Whether this part's bytes of the shard are written.
   bool has_written(const std::string& shard) const;
 
-  // Notes which files the checkpoint has beside the weights.
+  // Notes which files the checkpoint has besides the weights.
   void note_side_files(const std::vector<std::string>& names);
   // Notes that a shard has its final name, and its digest if not empty. Thread-safe.
   void note_shard(const std::string& name, const std::string& sha256);
   // Notes that this part's share of a shard is written. Thread-safe.
   void note_shared(const std::string& name);
-  // Notes that this part is done. Nothing of it is removed any more.
+  // Notes that this part is done; the destructor then removes nothing.
   void note_done();
 
-  // Where there are no other parts: makes what was written the checkpoint of the folder. Throws
-  // Error: what assemble() and put_in_place() throw.
+  // Makes the written files the folder's checkpoint. Only for a work without other parts. Throws
+  // what assemble() and put_in_place() throw.
   void publish();
 
   bool is_worth_resuming() const noexcept;
@@ -94,7 +95,8 @@ class Destination {
   std::optional<Journal> journal_;
   std::set<std::string> finished_;
   std::set<std::string> shared_;
-  std::vector<std::string> unsynced_shards_;  // of finished_ and shared_, what is not on the disk
+  // Adopted from an earlier run into finished_ and shared_, but not yet on the disk.
+  std::vector<std::string> unsynced_shards_;
   std::vector<std::string> unsynced_shared_;
   Manifest digests_;
   std::mutex noting_;
@@ -103,11 +105,11 @@ class Destination {
 // Throws Error(destination_exists).
 [[noreturn]] void refuse_occupied(const std::filesystem::path& destination);
 
-// Throws what Destination::claim() throws of the folder, the inputs and the disk, as far as that
-// can be told without changing anything.
+// Makes the checks of Destination::claim() on the folder, the inputs and the disk that change
+// nothing, and throws the same errors.
 void check_destination(const DestinationRequest& request);
 
-// The work that all processes write together that save one model.
+// The path of the work that all processes saving one model share.
 std::filesystem::path work_path(const std::filesystem::path& destination,
                                 const nlohmann::json& record);
 

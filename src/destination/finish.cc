@@ -25,7 +25,7 @@ namespace {
 
 namespace fs = std::filesystem;
 
-// The journals of as many parts as there are of one conversion, by rank.
+// The journals of a conversion in `world` parts, by rank; some may be missing.
 struct Parts {
   int world = 0;
   std::map<int, const FoundJournal*> journals;
@@ -58,7 +58,8 @@ struct Parts {
                .advice = "Run the same command again with --resume"});
 }
 
-// The parts that make a whole checkpoint: an earlier run may have had another number of them.
+// The parts of a run that has done all of them; other runs may have had other numbers of parts.
+// Throws Error(unfinished_conversion) if there is no such run.
 Parts complete_parts(const fs::path& folder, const std::vector<FoundJournal>& journals) {
   std::map<int, Parts> by_world;
   for (const FoundJournal& journal : journals) {
@@ -91,7 +92,7 @@ WrittenWork written_work(const fs::path& destination, const Work& work, const Pa
       written.borders[shard].push_back(work.path / kPiecesFolder / name);
     }
   }
-  // An earlier run with another number of parts may have written some.
+  // Earlier runs with other numbers of parts may have finished some shards.
   for (const FoundJournal& journal : work.parts) {
     written.forced |= journal.content.forced;
     for (const auto& [name, noted] : journal.content.shards) {
@@ -103,7 +104,7 @@ WrittenWork written_work(const fs::path& destination, const Work& work, const Pa
   return written;
 }
 
-// By a save or a sample, which finish themselves.
+// For a save or a sample, which publishes its own work.
 [[noreturn]] void refuse_in_use(const fs::path& folder) {
   throw Error(ErrorCode::destination_in_use,
               {.problem = "another process is writing to this folder",
@@ -118,7 +119,7 @@ WrittenWork written_work(const fs::path& destination, const Work& work, const Pa
                .advice = "Wait for it"});
 }
 
-// Keeps other processes from finishing the work; nullopt where one has finished it meanwhile.
+// Keeps other processes from finishing the work; nullopt if one has finished it meanwhile.
 std::optional<FileLock> lock_finish(const fs::path& work, const std::stop_token& stop) {
   const Error busy(ErrorCode::destination_in_use,
                    {.problem = "another process is finishing this conversion",
@@ -132,13 +133,13 @@ std::optional<FileLock> lock_finish(const fs::path& work, const std::stop_token&
   }
 }
 
-// A work, and the locks that keep its parts from going on.
+// A work, and the locks that keep its parts from running.
 struct LockedWork {
   Work work;
   std::vector<FileLock> parts;
 };
 
-// nullopt where there is no work, or none any more.
+// nullopt if the work does not exist, or no longer exists.
 std::optional<LockedWork> lock_work(const fs::path& destination, const std::string& name,
                                     const std::stop_token& stop) {
   const DestinationLock lock(destination, stop);
@@ -154,8 +155,9 @@ std::optional<LockedWork> lock_work(const fs::path& destination, const std::stri
   return locked;
 }
 
-// Completes what was interrupted while it was put in place. Returns the work that is to be
-// finished; nullopt where there is none.
+// Completes an interrupted publication, and removes unfinished saves and samples. Returns the name
+// of the work to finish; nullopt if there is none. Throws Error(destination_in_use) if a save or a
+// sample is running.
 std::optional<std::string> work_to_finish(const fs::path& destination,
                                           const std::stop_token& stop) {
   if (!has_state(destination)) return std::nullopt;

@@ -15,7 +15,7 @@ namespace {
 
 namespace fs = std::filesystem;
 
-// Links that lead to links, as far as the system follows them.
+// The longest chain of links that the system follows.
 constexpr int kMostLinks = 40;
 
 fs::path parent_of(const fs::path& path) {
@@ -33,12 +33,12 @@ bool are_same(const fs::path& one, const fs::path& other) {
   return same;
 }
 
-// A destination, and which folders lie in it: most inputs share their folder.
+// A destination, with a cache of which folders belong to it: most inputs share a folder.
 class Place {
  public:
   explicit Place(const fs::path& folder) : folder_(folder), has_state_(has_state(folder)) {}
 
-  // The link, or the file, that lies in the folder and is needed to read the path.
+  // Follows the links of a path; returns the first link or file that is in the destination, if any.
   std::optional<fs::path> find(fs::path path) {
     for (int links = 0; links < kMostLinks; ++links) {
       const fs::path parent = parent_of(path);
@@ -54,7 +54,7 @@ class Place {
   }
 
  private:
-  // Whether it is the folder itself, or lies in the state that is kept there.
+  // Whether `parent` is the destination itself, or is inside its state folder.
   bool has(const fs::path& parent) const {
     if (are_same(parent, folder_)) return true;
     if (!has_state_) return false;

@@ -14,14 +14,14 @@ struct Input {
   std::vector<std::filesystem::path> files;
 };
 
-// The weights, index and config.json of a checkpoint, and of `side_files` those beside it.
+// A checkpoint's weights, index and config.json, and the named side files.
 Input input_of(std::string what, const SourceCheckpoint& checkpoint,
                const std::vector<std::string>& side_files = {});
 
-// Throws Error(invalid_argument) where a file that is read, or a link that leads to it, lies in the
-// destination, where a new checkpoint would replace it. Folders are compared by identity, not by
-// name. Files that share their content with one in the destination (hard links) are not harmed: a
-// file there is never written to.
+// Throws Error(invalid_argument) if an input, or a link that leads to it, is in the destination,
+// where a new checkpoint would replace it, or in its state folder. Compares folders by identity,
+// not by name. Hard links to files in the destination are harmless: a file there is never written
+// to.
 void refuse_inputs_in(const std::filesystem::path& destination, const std::vector<Input>& inputs);
 
 }  // namespace mxferry::internal

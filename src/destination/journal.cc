@@ -22,7 +22,7 @@ namespace {
 using Json = nlohmann::json;
 
 constexpr std::string_view kPrefix = "part-";
-// Far above what the shards of a model need.
+// Bytes; far more than the shards of any model need.
 constexpr std::uint64_t kLargestJournal = std::uint64_t{256} << 20;
 
 std::optional<Part> parse_name(std::string_view name) {
@@ -44,7 +44,7 @@ std::optional<Part> parse_name(std::string_view name) {
   return part;
 }
 
-// A journal is a file like any other, which anybody may have written.
+// Applies a line to the content. A journal is an untrusted file: malformed entries are ignored.
 void take_line(std::string_view line, JournalContent& content) {
   const Json json = Json::parse(line, nullptr, /*allow_exceptions=*/false);
   if (!json.is_object()) return;
@@ -72,7 +72,7 @@ void take_line(std::string_view line, JournalContent& content) {
   }
 }
 
-// Returns the content and the number of bytes that are whole lines.
+// Returns the content and the number of bytes in complete lines.
 std::pair<JournalContent, std::uint64_t> read_content(const File& file) {
   const std::uint64_t size = file.size();
   if (size > kLargestJournal) {

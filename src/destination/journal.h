@@ -16,30 +16,31 @@ namespace mxferry::internal {
 
 // A file of a work that a part has noted as written.
 struct NotedFile {
-  std::string sha256;  // "" where nobody knows it
-  // Its data is on the disk; else it was given to the system that was started as `boot`, and is
-  // lost if that has ended since.
+  std::string sha256;  // "" if unknown
+  // Whether the data is on the disk. If not, it was written while the system ran as `boot`, and is
+  // lost if that system has restarted since.
   bool synced = false;
   std::string boot;
 };
 
-// Whether it is there still: on the disk, or in the memory of this system.
+// Whether the data is known to exist: on the disk, or written since this system's boot.
 bool is_kept(const NotedFile& noted);
-// Whether this machine has lost it by being started anew. Of another machine nobody can tell.
+// Whether the data is known to be lost, because this machine has rebooted since. False if another
+// machine wrote it, which cannot be checked.
 bool is_lost(const NotedFile& noted);
 
-// What the journal of a part says: a line of JSON an event. A line that a crash has cut counts as
-// not written.
+// The content of a part's journal: one line of JSON per event. A line cut short by a crash is
+// ignored.
 struct JournalContent {
   bool begun = false;                       // a run has begun the part
-  bool forced = false;                      // with leave to replace what is at the destination
+  bool forced = false;                      // a run may replace what the destination holds
   std::map<std::string, NotedFile> shards;  // finished: they have their final names
   std::map<std::string, NotedFile> shared;  // this part's share of them is written
-  std::set<std::string> side_files;         // what else the checkpoint has, as last noted
-  bool done = false;                        // everything that is this part's
-  bool synced = false;                      // what is done is on the disk
+  std::set<std::string> side_files;         // the checkpoint's other files, as last noted
+  bool done = false;                        // the part is done
+  bool synced = false;                      // and, if done, on the disk
 
-  // Whether it was done, and is there still as far as that can be told.
+  // Whether the part is done and none of its files is known to be lost.
   bool is_done() const;
 };
 
@@ -49,27 +50,26 @@ struct FoundJournal {
   JournalContent content;
 };
 
-// The name of a part's journal in its work.
+// The name of a part's journal in its work's folder.
 std::string journal_name(const Part& part);
 // Every journal of a work.
 std::vector<FoundJournal> find_journals(const std::filesystem::path& work);
 
-// Names this machine and the system that runs on it, since it was started, as "NAME/ID"; "" where
-// that cannot be told.
+// Identifies this machine and its current boot, as "HOSTNAME/BOOT-ID"; "" if unknown.
 std::string boot_id();
 
-// The journal of a part, which this process alone has open.
+// The journal of a part, open in this process alone.
 class Journal {
  public:
-  // `lock`: of the journal's file. `sync`: what is noted, and the files that it speaks of, are on
-  // the disk when the call returns.
+  // `lock`: on the journal's file. `sync`: lines are on the disk when a call returns, and the
+  // caller has synced the files that they list.
   Journal(FileLock lock, bool sync);
 
   const std::filesystem::path& path() const noexcept { return lock_.file().path(); }
   const JournalContent& content() const noexcept { return content_; }
 
-  // Notes that a run begins. `anew`: forgets the shares of shards that others write too; shards
-  // that are finished stay. Not thread-safe, nor are the others.
+  // Notes that a run begins. `anew`: forgets this part's shares of shared shards; finished shards
+  // are kept. Not thread-safe, nor are the functions below.
   void begin(bool forced, bool anew);
   void note_side_files(const std::vector<std::string>& names);
   // `sha256` may be empty.

@@ -7,13 +7,13 @@
 
 namespace mxferry::internal {
 
-// Names of files are bytes, and JSON is UTF-8: byte 0xE9 is written as U+00E9.
+// File names are bytes, and JSON is UTF-8: byte 0xE9 is written as U+00E9.
 std::string to_json_text(std::string_view name);
 nlohmann::json to_json_texts(const std::vector<std::string>& names);
 
-// The names of an array that to_json_texts() made, in its order. What is not text is passed over,
-// and so is what is not the name of a file in the folder itself, or is mxferry's own: anybody may
-// have written the array.
+// The names in an array made by to_json_texts(), in order. The array is untrusted: skips entries
+// that are not strings, that are not plain names of files in the folder itself, or that are
+// mxferry's own.
 std::vector<std::string> names_from_json(const nlohmann::json& texts);
 
 }  // namespace mxferry::internal

@@ -27,21 +27,22 @@ using Json = nlohmann::json;
 constexpr const char* kOldFolder = "old";
 constexpr std::uint64_t kLargestPublication = std::uint64_t{64} << 20;
 
-// What a loader looks for first: without it the folder is no checkpoint to anybody.
+// The files that loaders look for first: without them, the folder is not taken for a checkpoint.
 constexpr std::array<std::string_view, 2> kMarks = {"config.json", kIndexName};
 
 bool is_mark(const std::string& name) {
   return std::ranges::find(kMarks, name) != kMarks.end();
 }
 
-// What is named so is of a checkpoint, or an older release has left it unfinished.
+// Whether the name is that of a checkpoint's file, or of an older release's journal.
 bool is_fixed_name(std::string_view name) {
   constexpr std::array<std::string_view, 4> kNames = {"config.json", kIndexName, kManifestName,
                                                       "dtypes.json"};
   return std::ranges::find(kNames, name) != kNames.end() || name.starts_with(kOlderJournalPrefix);
 }
 
-// What checkpoint_files() can name: nothing else is removed because a file says so.
+// Whether checkpoint_files() can return the name. The publication is an untrusted file: it cannot
+// have other files removed, except those that it replaces.
 bool is_checkpoint_name(std::string_view name) {
   return is_fixed_name(name) || is_weights_name(name) || name.ends_with(".safetensors");
 }
@@ -83,7 +84,7 @@ void write_publication(const fs::path& destination, const Publication& publicati
   write_text_file(publication_path(destination), json.dump() + "\n", publication.sync);
 }
 
-// Takes the steps of a publication, those that were taken before left out.
+// Performs the steps of a publication, skipping those already done.
 class Switch {
  public:
   Switch(const fs::path& destination, const Publication& publication)
@@ -121,7 +122,7 @@ class Switch {
     }
   }
 
-  // A file that was installed before is not an old one.
+  // The files to move aside. Files that were already installed are not among them.
   std::vector<std::string> old_files() const {
     const std::set<std::string> install(publication_.install.begin(), publication_.install.end());
     std::vector<std::string> old;
@@ -129,12 +130,12 @@ class Switch {
       const bool is_known = is_checkpoint_name(name) || install.contains(name);
       if (is_known && (!install.contains(name) || waiting_.contains(name))) old.push_back(name);
     }
-    // What makes the folder a checkpoint first.
+    // The files that mark the folder as a checkpoint come first.
     std::ranges::stable_partition(old, is_mark);
     return old;
   }
 
-  // Returns whether there was any. Where one cannot be moved, all are put back.
+  // Returns whether there were old files. If one cannot be moved, puts all back and throws.
   bool set_old_aside() const {
     const std::vector<std::string> old = old_files();
     if (old.empty()) return false;
@@ -203,7 +204,7 @@ void refuse_folders(const fs::path& destination, const std::vector<std::string>&
   }
 }
 
-// The files that an index lists, as far as it can be read.
+// The files that the index lists; none if it cannot be read.
 std::vector<std::string> listed_files(const fs::path& folder) {
   std::vector<std::string> names;
   try {
@@ -212,7 +213,7 @@ std::vector<std::string> listed_files(const fs::path& folder) {
     const ShardIndex index = parse_shard_index(read_text_file(path, kLargestIndex), path);
     for (const auto& [tensor, file] : index.weight_map) names.push_back(file);
   } catch (const Error&) {
-    names.clear();  // an index that nobody can read
+    names.clear();  // the index is unreadable
   }
   return names;
 }

@@ -13,37 +13,38 @@
 
 namespace mxferry::internal {
 
-// The name of shard k (from 0) of n: "model.safetensors" where one suffices, else
-// "model-0000k-of-0000n.safetensors" counted from 1, as transformers writes them.
+// The name of shard k (from 0) of n: "model.safetensors" if n is 1, else
+// "model-0000k-of-0000n.safetensors", counted from 1, as transformers writes them.
 std::string shard_name(std::size_t shard, std::size_t count);
 
-// The name of the file of rank k (from 0) of a PyTorch run:
+// The file name of rank k (from 0) of a PyTorch run:
 // "shard-0000K-model-00001-of-00001.safetensors", K = k + 1. Source: torch 2.13,
 // HuggingFaceStorageWriter with save_distributed.
 std::string rank_file_name(std::size_t rank);
 
-// Whether a file of this name holds weights of a checkpoint, whole or unfinished: a shard or the
-// file of a rank.
+// Whether a file of this name holds a checkpoint's weights, finished or not: a shard or a rank's
+// file.
 bool is_weights_name(std::string_view name);
 
-// The files of a checkpoint to be written, in the format's order of tensors.
+// The shards of a checkpoint to be written, their tensors in the format's order.
 struct OutputLayout {
   std::vector<OutputFile> files;     // paths are file names, without folder
-  std::vector<PlannedShard> shards;  // the same, for people
+  std::vector<PlannedShard> shards;  // the same, for reports
 };
 
-// Lays out every shard and sets the catalog's offsets. `names` by shard, and `metadata`, which is
-// {"format": "pt"} where there is none.
+// Lays out every shard and sets the catalog's offsets. `names` and `metadata` are by shard; without
+// `metadata`, every shard has {"format": "pt"}.
 OutputLayout lay_out(Catalog& catalog, const std::vector<std::string>& names,
                      const std::vector<std::map<std::string, std::string>>& metadata = {});
 
-// Whether a checkpoint of these files has an index: neither a single file nor those of ranks do.
+// Whether a checkpoint with these shards has an index. A single file has none, nor do ranks' files.
 bool has_index(const std::vector<std::string>& names);
 
-// model.safetensors.index.json for the catalog.
+// The text of model.safetensors.index.json for the catalog.
 std::string index_text(const Catalog& catalog, const std::vector<std::string>& names);
 
-// OpenAI's dtypes.json: tensor names to "BF16", "FP4" (blocks) and "UE8" (scales).
+// The text of OpenAI's dtypes.json: tensor names to "FP4" (blocks), "UE8" (scales) or the dtype,
+// such as "BF16".
 std::string dtypes_text(const Catalog& catalog);
 
 }  // namespace mxferry::internal

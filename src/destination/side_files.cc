@@ -22,7 +22,7 @@ bool is_weight_file(const std::string& name) {
 
 std::vector<std::string> side_files(const std::filesystem::path& folder,
                                     std::vector<Problem>& warnings) {
-  // The last two are NeMo AutoModel's, about the files of a consolidation.
+  // The last two are NeMo AutoModel's lists for a consolidation.
   constexpr std::array<std::string_view, 5> kLeftOut = {"config.json", "dtypes.json", kManifestName,
                                                         "fqn_to_file_index_mapping.json",
                                                         "fqn_to_dtype_mapping.json"};

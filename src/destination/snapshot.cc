@@ -17,7 +17,7 @@ Snapshot snapshot_of(const fs::path& folder) {
       const File file = File::open_for_reading(folder / name);
       snapshot.emplace(name, file.size(), file.modified());
     } catch (const Error&) {
-      continue;  // it has just been removed, or cannot be read, which is for others to tell
+      continue;  // just removed, or unreadable, which its readers report
     }
   }
   if (is_there(state_folder(folder) / kPublicationName)) snapshot.emplace(kPublicationName, 0, 0);

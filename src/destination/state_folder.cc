@@ -23,13 +23,13 @@ namespace fs = std::filesystem;
 using Json = nlohmann::json;
 
 constexpr const char* kLockName = "lock";
-// Far above what the names and options of a conversion need.
+// Bytes; far more than the names and options of a conversion need.
 constexpr std::uint64_t kLargestRecord = std::uint64_t{64} << 20;
 
-// The waits between tries for a lock: counted, from one millisecond on, half a minute together.
+// The waits between attempts to take a lock: 2 to 50 ms each, about half a minute in total.
 class Patience {
  public:
-  // False when there is none left.
+  // Waits; returns false when no attempts are left. Throws Error(cancelled) on request.
   bool wait(const std::stop_token& stop) {
     constexpr int kTries = 600;
     if (stop.stop_requested()) {
@@ -51,7 +51,7 @@ class Patience {
       {.problem = std::string("cannot ") + operation + ": " + error.message(), .file = path});
 }
 
-// False where the parent has been removed meanwhile.
+// Returns false if the parent has been removed meanwhile.
 bool make_folder(const fs::path& path) {
   std::error_code error;
   fs::create_directory(path, error);
@@ -129,7 +129,7 @@ bool DestinationLock::try_take() {
   try {
     lock_ = FileLock::try_take(state / kLockName);
   } catch (const Error&) {
-    // Its last holder has removed the folder.
+    // The last holder has removed the state folder: try again.
     if (has_state(folder_)) throw;
   }
   return lock_.has_value();
@@ -145,7 +145,7 @@ DestinationLock::~DestinationLock() {
     fs::remove(state, error);
     if (created_ || removes_) fs::remove(folder_, error);  // only if it is empty
   } catch (const std::exception&) {
-    return;  // what is left is removed by the next holder
+    return;  // the next holder removes the rest
   }
 }
 
@@ -173,7 +173,7 @@ std::vector<Work> find_works(const fs::path& destination) {
   for (const std::string& name : list_folder(state)) {
     const fs::path path = state / name;
     if (!is_work_name(name) || !is_real_folder(path)) continue;
-    // What mxferry has not made so is nothing to go on with.
+    // A work without these folders is incomplete or damaged, and cannot be resumed.
     const bool is_sound =
         is_real_folder(path / kFilesFolder) && is_real_folder(path / kPiecesFolder);
     works.push_back({path, is_sound ? read_record(path) : Json(), find_journals(path)});

@@ -22,7 +22,7 @@ std::string sha256_of(const std::filesystem::path& path, const std::stop_token& 
   return hash.digest();
 }
 
-// Digests that are empty are read from the files.
+// Computes the empty digests from the files.
 void complete(const std::filesystem::path& folder, Manifest& digests, const std::stop_token& stop) {
   std::vector<Manifest::iterator> unknown;
   for (auto entry = digests.begin(); entry != digests.end(); ++entry) {

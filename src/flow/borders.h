@@ -10,23 +10,23 @@
 
 namespace mxferry::internal {
 
-// Network file systems keep and send whole pages: of two machines that write to different bytes of
-// one page, each may undo what the other wrote. So each page of a file that several processes write
-// has one writer. Pages that a process fills are written to the file; what it has of other pages
-// goes to its border file, and one process puts all borders in place when everybody is done. The
+// Network file systems cache and send whole pages: when two machines write different bytes of one
+// page, each may undo the other's write. So each page of a file that several processes write has
+// one writer. A process writes the pages that it fills to the file, and its bytes of other pages to
+// its border file; one process copies all border files into place after every process is done. The
 // page is the largest that Linux has.
 inline constexpr std::uint64_t kBorderPage = std::uint64_t{64} << 10;
 
-// A border file is a row of these, each followed by its bytes.
+// A border file is a sequence of entries: this head, then its bytes.
 struct BorderHead {
-  std::uint64_t offset = 0;  // in the file that it belongs to
+  std::uint64_t offset = 0;  // in the shared file
   std::uint64_t size = 0;    // bytes that follow
 };
 
-// Adds pieces to a border file.
+// Appends entries to a border file.
 class BorderWriter {
  public:
-  // A new file, in the place of one that an earlier run has left.
+  // Creates the file, replacing one that an earlier run left.
   explicit BorderWriter(const std::filesystem::path& path);
 
   void add(std::uint64_t offset, std::span<const std::byte> bytes);
@@ -37,15 +37,16 @@ class BorderWriter {
   std::uint64_t end_ = 0;
 };
 
-// The pieces of a border file.
+// The entries of a border file.
 class Borders {
  public:
-  // Throws Error: io_error, file_size_mismatch (it is cut, or leaves a file of `size` bytes).
+  // Throws Error: io_error, file_size_mismatch (the border file is cut short, or an entry exceeds a
+  // shared file of `size` bytes).
   Borders(const std::filesystem::path& path, std::uint64_t size);
 
-  // Writes them to the file that they belong to.
+  // Writes the entries to the shared file.
   void apply(const File& file) const;
-  // Puts what they hold of bytes [offset, offset + bytes.size()) over these.
+  // Overwrites `bytes`, read from the shared file at `offset`, with what the entries hold of them.
   void overlay(std::uint64_t offset, std::span<std::byte> bytes) const;
 
  private:

@@ -8,7 +8,7 @@
 namespace mxferry::internal {
 namespace {
 
-// Places in memory that one call of the system fills.
+// Memory ranges that one system call fills.
 constexpr std::size_t kPlaces = 256;
 
 }  // namespace
@@ -23,7 +23,7 @@ ChunkedTensor::ChunkedTensor(const StoredTensor& tensor) {
   }
 }
 
-// The innermost dimensions that the chunk has whole, and the one outside of them, make a run.
+// A run spans the innermost dimensions that the chunk holds whole and the next one outward.
 ChunkedTensor::Runs ChunkedTensor::runs_of(const StoredTensor& tensor, const StoredChunk& chunk) {
   Runs runs{.shard = chunk.shard, .file_offset = chunk.offset};
   runs.length = element_bytes(tensor.dtype);

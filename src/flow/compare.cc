@@ -24,18 +24,18 @@ bool has_blocks(const Comparison& c) noexcept {
   return c.a.packed || c.b.packed;
 }
 
-// Both dense and in one order: compared as they lie, whatever the order means.
+// Both dense and in the same order: compared as stored, whatever the order means.
 bool is_flat(const Comparison& c) noexcept {
   return !has_blocks(c) && c.a.order == c.b.order;
 }
 
-// The narrowest dtype that holds all values of both sides: decoded weights are exact in BF16.
+// BF16 if it holds all values of both sides, as it does those of decoded weights, else F32.
 DType common_dtype(const Comparison& c) noexcept {
   const auto fits = [](const StoredSide& side) { return side.packed || side.dtype == DType::BF16; };
   return fits(c.a) && fits(c.b) ? DType::BF16 : DType::F32;
 }
 
-// Whether boxes are loaded as [columns][rows]: where a dense side lies so.
+// Whether boxes are loaded as [columns][rows], because a dense side is stored that way.
 bool is_transposed_box(const Comparison& c) noexcept {
   const auto lies_so = [](const StoredSide& side) {
     return !side.packed && side.order == AxisOrder::in_out;
@@ -43,17 +43,17 @@ bool is_transposed_box(const Comparison& c) noexcept {
   return lies_so(c.a) || lies_so(c.b);
 }
 
-// How a comparison is cut: tiles of rows (of elements where flat), and boxes within a tile that are
-// in memory at once: of columns where transposed, else of rows.
+// How a comparison is cut: into tiles of rows (of elements if flat), and within a tile into boxes
+// that are in memory at once, of columns if transposed, else of rows.
 struct Cut {
-  std::int64_t extent = 0;  // of the dimension that tiles cut, of one expert
+  std::int64_t extent = 0;  // of the dimension that tiles cut, in one expert
   std::int64_t tile = 1;
   std::int64_t box = 1;
   std::int64_t tiles_per_expert = 0;
 };
 
 Cut cut(const Comparison& c, const TileLimits& limits) noexcept {
-  // Two boxes and what is beside them stay in the cache.
+  // Two boxes and the buffers beside them stay in the cache.
   const auto size = static_cast<std::size_t>(bits(common_dtype(c))) / 8;
   const auto weights =
       std::max<std::int64_t>(kBlockSize, static_cast<std::int64_t>(limits.target_bytes / 2 / size));
@@ -96,7 +96,8 @@ struct BufferSizes {
   std::size_t weights = 0;  // of one box
 
   std::size_t total() const noexcept {
-    // Two sides: what is packed, the box as stored and as FP32; the limits, and a spare box.
+    // For each of two sides the packed bytes, the box as stored and the box as loaded; then the
+    // limits and a spare box. Elements take up to 4 bytes.
     return 2 * packed + weights * (4 * sizeof(float) + 2 * sizeof(float));
   }
 };
@@ -138,7 +139,7 @@ class Buffers {
       limits_;
 };
 
-// What one tile adds.
+// The contribution of one tile.
 struct TileResult {
   Difference difference;
   std::optional<WeightPair> worst;
@@ -238,7 +239,7 @@ class TileComparison {
     return dense::compare(pair, blocks, buffers_.limits());
   }
 
-  // `place` gives the expert, row and column of a weight of the box.
+  // `place(i)` returns the expert, row and column of weight i of the box.
   template <class Place>
   void add(Difference difference, const dense::Pair& pair, const Place& place) {
     if (difference.max_absolute_error > error_of(result_.worst)) {
@@ -247,7 +248,7 @@ class TileComparison {
       result_.worst->a = dense::weight(pair.a, pair.dtype, i);
       result_.worst->b = dense::weight(pair.b, pair.dtype, i);
     }
-    // Bytes of unknown meaning have no size.
+    // Bytes of unknown meaning have no numeric values.
     if (c_.a.dtype == DType::U8 && !c_.a.packed) {
       difference.signal = difference.noise = 0;
       difference.max_absolute_error = difference.max_relative_error = 0;
@@ -263,7 +264,7 @@ class TileComparison {
   TileResult result_;
 };
 
-// Puts the tiles together, in their order.
+// Combines the tiles in their order.
 ComparisonResult put_together(const Comparison& c, const Cut& cut,
                               const std::vector<TileResult>& tiles) {
   ComparisonResult result;
@@ -354,7 +355,7 @@ bool is_transposed(const Comparison& c, const Source& a, const Source& b) {
   load(reader_b, buffers.b());
   const dense::Pair pair{buffers.a(), buffers.b(), dtype, to_size(lines), to_size(c.rows)};
   const Difference straight = dense::compare(pair, dense::Blocks::none, nullptr);
-  // A's first columns against B's first rows, over the square that both samples hold.
+  // Element (j, i) of A against (i, j) of B, over the square that both samples hold.
   Difference crossed;
   for (std::size_t i = 0; i < pair.lines; ++i) {
     for (std::size_t j = 0; j < pair.lines; ++j) {

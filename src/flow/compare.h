@@ -26,8 +26,8 @@ struct Comparison {
 };
 
 struct ComparisonResult {
-  std::vector<Difference> experts;
-  std::optional<WeightPair> worst;  // the largest absolute error
+  std::vector<Difference> experts;  // by expert
+  std::optional<WeightPair> worst;  // with the largest absolute error
   bool bytes_identical = true;      // stored alike, and no byte differs
 
   Difference total() const noexcept;
@@ -37,7 +37,7 @@ struct ComparisonOptions {
   int threads = 1;
   TileLimits limits = {};
   std::stop_token stop = {};
-  // Called with the bytes of both sides compared so far, from any worker, never two at once.
+  // Called with the bytes of both sides compared so far, from any worker, never concurrently.
   std::function<void(std::uint64_t bytes)> progress = {};
 };
 
@@ -46,22 +46,22 @@ struct ComparisonReport {
   std::array<std::uint64_t, 256> scales_a{}, scales_b{};  // blocks with each scale
 };
 
-// Reads both sides once, tile by tile, decoded to FP32, which holds every value of every codec. The
-// figures do not depend on the order in which tiles are done. Throws what the sources throw, and
-// Error(cancelled).
+// Reads both sides once, tile by tile, decoded to BF16 if that holds every value of both, else to
+// FP32. The results do not depend on the order in which tiles are processed. Throws what the
+// sources throw, and Error(cancelled).
 ComparisonReport run_comparisons(const std::vector<Comparison>& comparisons, const Source& a,
                                  const Source& b, const ComparisonOptions& options);
 
-// The bytes that one worker's buffers take.
+// The bytes of one worker's buffers.
 std::size_t comparison_scratch(const std::vector<Comparison>& comparisons,
                                const TileLimits& limits) noexcept;
 
-// Bytes of both sides.
+// Stored bytes of both sides.
 std::uint64_t compared_bytes(const Comparison& comparison) noexcept;
 
-// Whether B holds the square matrices of A transposed, exactly or about: a sample of the first
-// expert agrees that way, and does not as it is. For parameters that were found to differ. False
-// where rows and columns differ.
+// Whether B holds the square matrices of A transposed, exactly or approximately: a sample of the
+// first expert agrees when transposed and not as it is. For parameters that were found to differ.
+// False if the numbers of rows and columns differ.
 bool is_transposed(const Comparison& comparison, const Source& a, const Source& b);
 
 }  // namespace mxferry::internal

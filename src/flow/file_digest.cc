@@ -8,7 +8,7 @@ namespace mxferry::internal {
 namespace {
 
 constexpr std::uint64_t kWindowBytes = std::uint64_t{1} << 20;
-// 20 ms of work. A stop must not wait for one thread that hashes what all others write.
+// 20 ms of work, so that a stop does not wait for one thread that hashes what all others write.
 constexpr std::size_t kMostWindows = 32;
 
 }  // namespace

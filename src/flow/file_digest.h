@@ -12,29 +12,29 @@
 
 namespace mxferry::internal {
 
-// SHA-256 of a file while it is being written, in any order, by several threads. Who writes also
-// hashes what has come to lie behind no gap, as it is in the file: from the page cache, as a rule.
+// SHA-256 of a file while several threads write it in any order. Each writer also hashes the
+// contiguous prefix written so far, reading it back from the file: usually from the page cache.
 // Thread-safe.
 class FileDigest {
  public:
   explicit FileDigest(std::uint64_t size);
 
-  // Tells that bytes [offset, offset + size) are written; every byte once. Hashes, unless another
-  // thread does, for no longer than some milliseconds.
+  // Records that bytes [offset, offset + size) are written; each byte exactly once. Unless another
+  // thread is hashing, hashes for about 20 ms at most. Throws what File::read() throws.
   void note_written(const File& file, std::uint64_t offset, std::uint64_t size);
 
-  // The digest in hexadecimal, when everything is written. Throws what File::read() throws, and
-  // Error(cancelled) on request.
+  // Call after all bytes are written. Returns the digest in hexadecimal. Throws what File::read()
+  // throws, and Error(cancelled) on request.
   std::string finish(const File& file, const std::stop_token& stop);
 
  private:
-  // Where a window ends in the file.
+  // The offset at which a window ends in the file.
   std::uint64_t window_end(std::size_t index) const noexcept;
   void hash_windows(const File& file, std::size_t end, const std::stop_token& stop);
 
   std::uint64_t size_;
-  std::vector<std::atomic<std::uint32_t>> missing_;  // bytes, by window
-  std::mutex hashing_;                               // guards what follows
+  std::vector<std::atomic<std::uint32_t>> missing_;  // unwritten bytes, by window
+  std::mutex hashing_;                               // guards the members below
   std::uint64_t hashed_ = 0;                         // bytes
   Sha256 hash_;
 };

@@ -13,8 +13,8 @@ std::uint64_t cost(const Recipe& recipe) noexcept {
   return source_bytes(recipe) + target_bytes(recipe);
 }
 
-// Places at which a recipe can be cut, both ends included, are 0 .. cuts(): experts, or multiples
-// of its alignment where it has only one.
+// A recipe can be cut at 0 .. cuts(), both ends included: between experts, or at multiples of its
+// alignment if it has only one.
 std::int64_t cuts(const Recipe& recipe, const RecipePart& all) noexcept {
   return all.experts > 1 ? all.experts : divide_up(all.end, cut_alignment(recipe));
 }
@@ -31,14 +31,14 @@ RecipePart between(const Recipe& recipe, RecipePart all, std::int64_t first, std
   return all;
 }
 
-// The boundary between rank - 1 and rank of `world`, in bytes of all.
+// The boundary between rank - 1 and rank of `world`, in bytes, of `all` bytes.
 std::uint64_t boundary(std::uint64_t all, int rank, int world) noexcept {
   __extension__ using Wide = unsigned __int128;
   return static_cast<std::uint64_t>(Wide{all} * static_cast<unsigned>(rank) /
                                     static_cast<unsigned>(world));
 }
 
-// The cut of a recipe of `bytes` that is nearest to a boundary `offset` bytes behind its beginning.
+// The cut of a recipe of `bytes` that is nearest to a boundary `offset` bytes after its start.
 std::int64_t nearest_cut(std::int64_t count, std::uint64_t offset, std::uint64_t bytes) noexcept {
   if (offset >= bytes) return count;
   __extension__ using Wide = unsigned __int128;
@@ -46,7 +46,7 @@ std::int64_t nearest_cut(std::int64_t count, std::uint64_t offset, std::uint64_t
                                    bytes);
 }
 
-// What a part has of something that all of the recipe has evenly.
+// A part's share of `bytes`, which are spread evenly over the recipe.
 std::uint64_t portion(std::uint64_t bytes, const Recipe& recipe, const RecipePart& part) noexcept {
   const RecipePart all = whole(recipe, part.recipe);
   const std::int64_t units = all.experts * all.end;

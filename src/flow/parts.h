@@ -10,9 +10,10 @@
 
 namespace mxferry::internal {
 
-// What process `rank` of `world` does: a run of the recipes in their order, cut between experts, or
-// where a tile of a recipe without experts may begin. All ranks together do everything once, each
-// about the same number of bytes read and written. A function of its arguments alone.
+// The part of process `rank` of `world`: a contiguous run of the recipes in their order, cut
+// between experts or, in a recipe with one expert, where a tile may begin. Together the ranks do
+// everything exactly once, and each reads and writes about the same number of bytes. Depends on its
+// arguments alone.
 std::vector<RecipePart> recipes_of_part(const std::vector<Recipe>& recipes, int rank, int world);
 
 // Bytes that a part of a recipe reads and writes.
@@ -23,10 +24,10 @@ std::uint64_t target_bytes(const Recipe& recipe, const RecipePart& part) noexcep
 // in another.
 std::vector<std::size_t> shards_of(const Recipe& recipe, const Catalog& target);
 
-// How much of a shard's data some parts write.
+// How much of a shard's data the given parts write.
 enum class Coverage { none, some, all };
 
-// By shard. `parts` has no recipe twice. A shard without data is `none`.
+// Coverage by shard. `parts` has no recipe twice. A shard without data is `none`.
 std::vector<Coverage> shard_coverage(const std::vector<Recipe>& recipes,
                                      const std::vector<RecipePart>& parts, const Catalog& target,
                                      std::size_t shard_count);

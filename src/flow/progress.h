@@ -7,11 +7,11 @@
 
 namespace mxferry::internal {
 
-// Adds up the bytes that workers have done and reports the sum, at most twenty times a second.
+// Adds up the bytes that workers have processed and reports the sum, at most twenty times a second.
 // Thread-safe.
 class Progress {
  public:
-  // `report` may be empty, must outlive this object, and is never called twice at once.
+  // `report` may be empty, must outlive this object, and is never called concurrently.
   explicit Progress(const std::function<void(std::uint64_t bytes)>& report) : report_(report) {}
 
   void add(std::uint64_t bytes) {

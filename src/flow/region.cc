@@ -59,14 +59,15 @@ class TileReader {
     source_.read(tensor, offset, {out, size});
     bytes_read_ += size;
   }
-  // Lines that begin every `stride` bytes from `offset` on. The result may have the bytes between
-  // them.
+  // Reads lines that begin every `stride` bytes from `offset` on. The result may include the bytes
+  // between them.
   Lines read_lines(std::size_t tensor, std::uint64_t offset, std::size_t lines, std::size_t bytes,
                    std::size_t stride, std::byte* buffer);
   void move();
   void transpose();
   void decode();
-  // The part of the packed tile that holds columns [begin, end) of the weights, to its place.
+  // Decodes columns [begin, end) of the packed tile to their place in memory: whole blocks, or a
+  // part of one block.
   void decode_columns(const mxfp4::PackedView& packed, std::int64_t begin, std::int64_t end);
 
   std::byte* memory(std::int64_t line, std::int64_t column) const {
@@ -94,7 +95,7 @@ Lines TileReader::read_lines(std::size_t tensor, std::uint64_t offset, std::size
   return {buffer, bytes};
 }
 
-// Stored in the order of the target.
+// The source is stored in the target's order: copies or casts.
 void TileReader::move() {
   const std::size_t from = element_bytes(region_.from);
   const std::size_t lines = to_size(tile_.lines);
@@ -127,7 +128,7 @@ void TileReader::move() {
   }
 }
 
-// Stored in the other order: lines of the tile are columns of the stored matrix.
+// The source is stored in the other order: lines of the tile are columns of the stored matrix.
 void TileReader::transpose() {
   const std::size_t from = element_bytes(region_.from);
   const std::size_t to = element_bytes(region_.to);
@@ -203,7 +204,7 @@ void TileReader::decode_columns(const mxfp4::PackedView& packed, std::int64_t be
     return mxfp4::decode_transposed(part, region_.to, out, stride, mxfp4::Stores::streaming);
   }
   if (whole) return mxfp4::decode_rows(part, region_.to, out, stride, mxfp4::Stores::streaming);
-  // One block, of which the box has a part.
+  // One block, of which the box holds a part.
   const std::size_t size = element_bytes(region_.to);
   const std::size_t skipped = to_size(begin % kBlockSize);
   const std::size_t kept = to_size(end - begin);
@@ -229,7 +230,7 @@ void TileReader::decode_columns(const mxfp4::PackedView& packed, std::int64_t be
 std::uint64_t read_regions(const std::vector<RegionRead>& regions, const Source& source,
                            const RegionReadOptions& options) {
   std::vector<RegionTiles> tiles;
-  std::vector<std::int64_t> ends;  // of each region's tiles, counted over all regions
+  std::vector<std::int64_t> ends;  // by region: where its tiles end, counted over all regions
   RegionBufferSizes sizes;
   std::int64_t count = 0;
   for (const RegionRead& region : regions) {

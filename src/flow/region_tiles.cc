@@ -8,10 +8,10 @@
 namespace mxferry::internal {
 namespace {
 
-// Rows of weights that fill whole cache lines in any dtype.
+// This many rows of weights fill whole cache lines in any dtype.
 constexpr std::int64_t kRowUnit = 128;
 
-// Bytes that the buffer holds of each line that is read.
+// Bytes in the buffer for each line that is read.
 std::int64_t buffered(std::int64_t bytes, std::int64_t stride) noexcept {
   return reads_through(static_cast<std::size_t>(bytes), static_cast<std::size_t>(stride)) ? stride
                                                                                           : bytes;
@@ -24,12 +24,12 @@ bool transposes(const RegionRead& region) noexcept {
   return region.recipe->operation == Operation::transpose;
 }
 
-// Groups that hold columns [begin, begin + extent) of the weights.
+// Number of groups that hold columns [begin, begin + extent) of the weights.
 std::int64_t covering_groups(const RegionDim& dim) noexcept {
   return divide_up(dim.begin + dim.extent, kBlockSize) - dim.begin / kBlockSize;
 }
 
-// Bytes that the buffer holds of each row of packed weights.
+// Bytes in the buffer for each row of packed weights.
 std::int64_t packed_row(const RegionRead& region, const RegionDim& inputs) noexcept {
   const std::int64_t groups = covering_groups(inputs);
   const std::int64_t all = region.recipe->columns / kBlockSize;

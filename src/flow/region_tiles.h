@@ -16,10 +16,10 @@ struct RegionDim {
   std::int64_t stride = 1;  // in memory, in elements
 };
 
-// A piece of a region, in elements of the tensor: a part of one of its matrices.
+// A tile of a region: a box of one of its matrices, in elements of the tensor.
 struct RegionTile {
   std::int64_t matrix = 0;  // of the tensor
-  std::int64_t memory = 0;  // where the box of this matrix begins in memory
+  std::int64_t memory = 0;  // where the region's box of this matrix begins, in elements
   std::int64_t line = 0;
   std::int64_t lines = 0;
   std::int64_t column = 0;
@@ -32,15 +32,15 @@ struct RegionBufferSizes {
 };
 RegionBufferSizes largest(const RegionBufferSizes& a, const RegionBufferSizes& b) noexcept;
 
-// Whether lines of a file that begin every `stride` bytes are read with what lies between them:
-// where that is less than a page, it comes from the disk anyway and costs less than a call.
+// Whether lines of a file that begin every `stride` bytes are read with the bytes between them: a
+// gap of less than a page comes from the disk anyway and costs less than another call.
 constexpr bool reads_through(std::size_t bytes, std::size_t stride) noexcept {
   constexpr std::size_t kPage = 4096;
   return stride - bytes < kPage;
 }
 
-// A region as matrices [lines, columns], cut into tiles for threads. The dimensions that a stored
-// tensor and memory both hold without gaps are one.
+// A region as matrices [lines, columns], cut into tiles for threads. Merges dimensions that are
+// contiguous in both the stored tensor and memory, unless it decodes or transposes.
 class RegionTiles {
  public:
   // `region` must outlive this object.
@@ -52,7 +52,7 @@ class RegionTiles {
 
   std::int64_t count() const noexcept { return matrices_ * line_tiles_ * column_tiles_; }
   RegionTile tile(std::int64_t index) const noexcept;
-  // Enough for any of the tiles.
+  // Large enough for any tile.
   RegionBufferSizes buffer_sizes() const noexcept;
 
  private:

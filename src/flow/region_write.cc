@@ -19,7 +19,7 @@ std::int64_t product(std::span<const std::int64_t> sizes) noexcept {
   return result;
 }
 
-// Takes an index apart, the last dimension fastest.
+// Splits an index into coordinates; the last dimension varies fastest.
 Shape coordinates(std::int64_t index, std::span<const std::int64_t> sizes) {
   Shape result(sizes.size());
   for (std::size_t i = sizes.size(); i-- > 0;) {
@@ -29,8 +29,8 @@ Shape coordinates(std::int64_t index, std::span<const std::int64_t> sizes) {
   return result;
 }
 
-// Makes one of the trailing dimensions that tensor and memory both hold without gaps, so that lines
-// are long. A scalar becomes a vector.
+// Merges the trailing dimensions that are contiguous in both tensor and memory, so that lines are
+// long. A scalar becomes a vector.
 void merge_dimensions(RegionWrite& region) {
   if (region.shape.empty()) {
     region.shape = region.extent = region.strides = {1};
@@ -49,7 +49,7 @@ void merge_dimensions(RegionWrite& region) {
   }
 }
 
-// The tensor of which a region holds a box. Nothing else of it may be read.
+// The tensor of which a region holds a box. Only that box may be read.
 class BoxSource : public Source {
  public:
   explicit BoxSource(const RegionWrite& region) : region_(region) {}
@@ -79,8 +79,9 @@ class BoxSource : public Source {
   const RegionWrite& region_;
 };
 
-// A region cut into tiles of its recipe. An `encode` counts rows of experts. Otherwise elements, or
-// bytes of a `copy`, are counted along runs: as much of the box as lies together in the target.
+// A region cut into tiles of its recipe. An `encode` counts rows of experts. The others count
+// elements, or bytes for `copy`, along runs, the stretches of the box that are contiguous in the
+// target.
 class RegionTiling {
  public:
   RegionTiling(RegionWrite region, const TileLimits& limits)
@@ -128,7 +129,7 @@ class RegionTiling {
     part_.columns = product(extent.subspan(run_dimension_)) * unit_;
   }
 
-  // The element of the tensor that a run begins with.
+  // The index in the tensor of a run's first element.
   std::int64_t run_begin(std::int64_t run) const {
     Shape place = coordinates(run, std::span(region_.extent).first(run_dimension_));
     place.resize(region_.shape.size());
@@ -140,11 +141,11 @@ class RegionTiling {
   }
 
   RegionWrite region_;
-  Recipe part_;  // the recipe as if there were one run, or the experts and rows of the box alone
+  Recipe part_;  // the recipe as if it had one run, or only the box's experts and rows
   Tiling tiling_;
   std::int64_t runs_ = 1;
   std::int64_t unit_ = 1;
-  std::size_t run_dimension_ = 0;  // and those after it: a run
+  std::size_t run_dimension_ = 0;  // a run spans this and the later ones
 };
 
 }  // namespace
@@ -154,7 +155,7 @@ void write_regions(const std::vector<RegionWrite>& regions, const Catalog& catal
   TileLimits limits = options.limits;
   limits.parts = options.threads;
   std::vector<RegionTiling> tilings;
-  std::vector<std::int64_t> ends;  // of each region's tiles, counted over all regions
+  std::vector<std::int64_t> ends;  // by region: where its tiles end, counted over all regions
   ScratchSizes sizes;
   std::int64_t count = 0;
   for (const RegionWrite& region : regions) {

@@ -16,11 +16,11 @@
 
 namespace mxferry::internal {
 
-// A box of the tensor that a recipe reads, and the memory that holds it: what region.h is for
-// reading, for writing.
+// A box of the tensor that a recipe reads, and the memory that holds it: region.h's counterpart for
+// writing.
 struct RegionWrite {
-  // `copy`, `cast`, or `encode` of a tensor [experts, in, out], whose box has all of `in`. Reads
-  // its source from the first byte on, and fills its target.
+  // `copy`, `cast`, or `encode` of a tensor [experts, in, out], whose box spans all of `in`. The
+  // recipe reads its source from the first byte on and fills its target.
   const Recipe* recipe = nullptr;
   Shape shape;  // of the whole tensor
   Shape begin, extent;
@@ -38,7 +38,7 @@ struct RegionWriteOptions {
   std::stop_token stop = {};
 };
 
-// Converts what the boxes hold to where it belongs in the sink, whose shards are not finished.
+// Converts the boxes and writes them to their places in the sink; does not finish its shards.
 // `catalog` is the source's, for messages. Throws what transcode() throws, and Error(cancelled).
 void write_regions(const std::vector<RegionWrite>& regions, const Catalog& catalog, Sink& sink,
                    const RegionWriteOptions& options);

@@ -17,19 +17,19 @@ struct FlowOptions {
   bool allow_nonfinite = false;
   QuantMode quant_mode = QuantMode::gptoss;
   const Source* reference = nullptr;  // of Recipe::reference_scales
-  // What is to be done of the recipes, no recipe twice; nullopt: everything.
+  // The parts of the recipes to run, no recipe twice; nullopt: everything.
   std::optional<std::vector<RecipePart>> parts = {};
   std::stop_token stop = {};
-  // Called with the target's bytes done so far, from any worker, never two at once, a few times a
-  // second.
+  // Called with the target's bytes done so far, from any worker, never concurrently, at most twenty
+  // times a second.
   std::function<void(std::uint64_t bytes)> progress = {};
 };
 
-// Runs the recipes: the one loop of every verb. `recipes` in the order of their targets; each
-// worker stays with one shard of the target while it has work, so that two rarely write to one
-// file. A shard is finished when everything that is to be done in it is; one without data, when
-// everything is to be done. Returns what became of the weights, by recipe. Throws the first error
-// of any worker, and Error(cancelled) on request.
+// Runs the recipes of a conversion, which are in the order of their targets. Each worker stays with
+// one shard of the target while that has work, so that two rarely write to one file. Finishes each
+// shard when everything requested of it is done, and shards without data if everything is
+// requested. Returns the counts by recipe. Throws the first error of any worker, and
+// Error(cancelled) on request.
 std::vector<ConversionCounts> run_flow(const std::vector<Recipe>& recipes,
                                        const Catalog& source_catalog, const Catalog& target_catalog,
                                        std::size_t shard_count, const Source& source, Sink& sink,

@@ -25,11 +25,12 @@ class Schedule {
     Tile tile;
   };
 
-  // The next tile for a worker: of the shard that it worked on (`previous`), else of a shard that
-  // nobody has begun, else of the one with the most tiles left. nullopt when all tiles are dealt.
+  // The next tile for a worker: from the shard that it worked on (`previous`), else from a shard
+  // that no worker has begun, else from the one with the most tiles left. nullopt if all tiles are
+  // dealt.
   std::optional<Work> next(std::optional<std::size_t> previous);
 
-  // Tells that a dealt tile is done. Returns the shards that it was the last tile of.
+  // Records that a dealt tile is done. Returns the shards whose last tile it was.
   std::vector<std::size_t> finish(const Work& work);
 
  private:
@@ -38,7 +39,7 @@ class Schedule {
     std::size_t part = 0;         // the one being dealt
     std::int64_t tile = 0;        // its next tile
     std::int64_t undealt = 0;     // tiles
-    std::int64_t unfinished = 0;  // tiles, those of other shards that write scales to this too
+    std::int64_t unfinished = 0;  // tiles, including other shards' that write scales here
     bool begun = false;
   };
 

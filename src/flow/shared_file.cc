@@ -48,7 +48,7 @@ void SharedFile::write(std::uint64_t offset, std::span<const std::byte> bytes) {
   keep(last_page, bytes.subspan(last_page - offset));
 }
 
-// Of one page; writes the page when this fills it.
+// The bytes are of one page; if they complete it, writes it.
 void SharedFile::keep(std::uint64_t offset, std::span<const std::byte> bytes) {
   if (bytes.empty()) return;
   Bytes page;
@@ -69,7 +69,7 @@ void SharedFile::keep(std::uint64_t offset, std::span<const std::byte> bytes) {
   if (!page.empty()) file_.write(begin, page);
 }
 
-// Joins a piece with those of its page that it touches, and returns what they became.
+// Joins a range with the adjacent ones of its page and returns the result.
 SharedFile::Pieces::iterator SharedFile::merged(Pieces::iterator piece) {
   const auto join = [&](Pieces::iterator first, Pieces::iterator second) {
     const bool touch = first->first + first->second.size() == second->first &&

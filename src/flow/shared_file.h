@@ -13,23 +13,26 @@
 
 namespace mxferry::internal {
 
-// Memory that a SharedFile may take, and one more piece.
+// Bytes that a SharedFile may keep in memory, beside those being added.
 inline constexpr std::uint64_t kMostKeptBytes = std::uint64_t{4} << 20;
 
 // A file that several processes write, each its own bytes: see borders.h. Thread-safe.
 class SharedFile {
  public:
-  // Creates the file with this size, or opens one that has it. `borders`: where this process's
-  // border file will be. Throws Error: io_error, file_size_mismatch (somebody else's file).
+  // Creates the file with this size, or opens one that has it. `borders` is the path of this
+  // process's border file, which is created. Throws Error: io_error, file_size_mismatch (a foreign
+  // file).
   SharedFile(const std::filesystem::path& path, const std::filesystem::path& borders,
              std::uint64_t size);
 
   const File& file() const noexcept { return file_; }
 
-  // Every byte once. What does not fill a page is kept until it does, up to kMostKeptBytes.
+  // Each byte is written once. Keeps bytes that do not fill a page until they do; beyond
+  // kMostKeptBytes, moves what it keeps to the border file.
   void write(std::uint64_t offset, std::span<const std::byte> bytes);
 
-  // Puts what is left into the border file. `sync`: and returns when everything is on the disk.
+  // Writes the remaining bytes to the border file. With `sync`, returns when everything is on the
+  // disk.
   void finish(bool sync);
 
  private:
@@ -44,7 +47,7 @@ class SharedFile {
   std::uint64_t size_;
   File file_;
   BorderWriter borders_;
-  std::mutex keeping_;  // guards what follows, and borders_
+  std::mutex keeping_;  // guards borders_ and the members below
   Pieces pieces_;
   std::uint64_t kept_ = 0;  // bytes
 };

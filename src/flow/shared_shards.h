@@ -14,18 +14,19 @@
 
 namespace mxferry::internal {
 
-// Shards that another process has created and others write to too, where OutputFile::shared says:
-// see shared_file.h.
+// Shards at OutputFile::shared that another process has created and several processes write: see
+// shared_file.h.
 class SharedShards : public Sink {
  public:
-  // `files` by StoredTensor::shard, whose offsets are set. The catalog must outlive this object.
+  // `files` is indexed by StoredTensor::shard. The catalog's offsets must be set, and it must
+  // outlive this object.
   SharedShards(const Catalog& catalog, std::vector<OutputFile> files);
 
   void write(std::size_t tensor, std::uint64_t offset, std::span<const std::byte> bytes) override;
   void finish_shard(std::size_t) override {}
 
-  // Puts what was written here into the files and the border files. `sync`: and returns when it is
-  // on the disk. Nothing is written after it.
+  // Writes what is still in memory to the border files. With `sync`, returns when everything is on
+  // the disk. Nothing may be written afterwards.
   void finish(bool sync);
 
  private:

@@ -5,8 +5,8 @@
 namespace mxferry::internal {
 namespace {
 
-// Dirty pages beyond this are sent to the disk at once, so that the sync at the end has little left
-// to wait for.
+// After this many bytes, dirty pages are sent to the disk, so that the sync at the end has little
+// left to wait for.
 constexpr std::uint64_t kFlushWindow = std::uint64_t{32} << 20;
 
 }  // namespace
@@ -19,7 +19,7 @@ FileSink::FileSink(const Catalog& catalog, std::vector<OutputFile> files, FileSi
 
 FileSink::OpenShard& FileSink::open(std::size_t shard) {
   OpenShard& state = shards_[shard];
-  // Not std::call_once: where its function throws, as a full disk makes this one, the next call
+  // Not std::call_once: if its function throws, as this one does on a full disk, the next call
   // hangs under ThreadSanitizer and on some systems (GCC bug 66146).
   const std::lock_guard lock(state.opening);
   if (!state.is_open) {

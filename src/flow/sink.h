@@ -25,12 +25,12 @@ class Sink {
  public:
   virtual ~Sink() = default;
 
-  // The tensor's bytes from `offset` on. `tensor` indexes the target catalog. Every byte is written
-  // once.
+  // Writes the tensor's bytes from `offset` on. `tensor` indexes the target catalog. Each byte is
+  // written once.
   virtual void write(std::size_t tensor, std::uint64_t offset,
                      std::span<const std::byte> bytes) = 0;
 
-  // Called once a shard, when every byte of it is written.
+  // Called once per shard, after everything that this run writes to it.
   virtual void finish_shard(std::size_t shard) = 0;
 };
 
@@ -39,29 +39,30 @@ struct OutputFile {
   std::filesystem::path path;  // its final name
   std::string header;          // the bytes before the data
   std::uint64_t size = 0;      // of the whole file
-  // If other processes write to the file too (shared_file.h): where it lies meanwhile, and where
-  // this one's border file goes. finish_shard() leaves it there, without its header.
+  // Set if other processes write to the file too (shared_file.h): its path while it is written, and
+  // that of this process's border file. finish_shard() leaves it there, without its header.
   std::filesystem::path shared = {};
   std::filesystem::path borders = {};
-  // It is there already: what is written to it goes nowhere.
+  // The file exists already; writes to it are ignored.
   bool finished = false;
 };
 
 struct FileSinkOptions {
-  // The data is sent to the disk while the conversion goes on, and finish_shard() waits for it.
+  // Sends data to the disk during the conversion; finish_shard() waits until it is there.
   bool sync = true;
-  // SHA-256 of the shards that only this process writes.
+  // Computes the SHA-256 of shards that only this process writes.
   bool digests = false;
-  std::stop_token stop = {};  // of finish_shard(), which may have to hash: Error(cancelled)
-  // Called by finish_shard() when it is done, for each shard that was not there already, from any
-  // thread. `sha256` is empty where there is none.
+  std::stop_token stop = {};  // for finish_shard(), which may hash: Error(cancelled)
+  // Called at the end of finish_shard(), from any thread, for each shard that did not exist
+  // already. `sha256` is empty if there is none.
   std::function<void(std::size_t shard, const std::string& sha256)> on_finished = {};
 };
 
-// Shards that take their final names one by one, when complete.
+// Writes shards, each of which takes its final name when it is complete.
 class FileSink : public Sink {
  public:
-  // `files` by StoredTensor::shard, whose offsets are set. The catalog must outlive this object.
+  // `files` is indexed by StoredTensor::shard. The catalog's offsets must be set, and it must
+  // outlive this object.
   FileSink(const Catalog& catalog, std::vector<OutputFile> files, FileSinkOptions options = {});
 
   void write(std::size_t tensor, std::uint64_t offset, std::span<const std::byte> bytes) override;
@@ -71,7 +72,7 @@ class FileSink : public Sink {
   struct OpenShard {
     std::mutex opening;
     bool is_open = false;
-    std::optional<AtomicFile> file;  // one of these
+    std::optional<AtomicFile> file;  // either this or `shared`
     std::optional<SharedFile> shared;
     std::optional<FileDigest> digest;
     std::atomic<std::uint64_t> unflushed = 0;

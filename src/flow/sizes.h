@@ -7,7 +7,8 @@
 
 namespace mxferry::internal {
 
-// Sizes of plans are signed and those of memory are not. Preconditions: not negative, whole bytes.
+// Plans use signed sizes, memory unsigned ones. Preconditions: sizes are not negative, elements are
+// whole bytes.
 constexpr std::size_t to_size(std::int64_t value) noexcept {
   return static_cast<std::size_t>(value);
 }

@@ -25,8 +25,8 @@ class Source {
 // The files of a checkpoint, opened once.
 class FileSource : public Source {
  public:
-  // `files` by StoredTensor::shard. The catalog must outlive this object. Reading throws
-  // Error(io_error, file_size_mismatch).
+  // `files` is indexed by StoredTensor::shard. The catalog must outlive this object. read() throws
+  // Error: io_error, file_size_mismatch.
   FileSource(const Catalog& catalog, std::vector<File> files);
 
   void read(std::size_t tensor, std::uint64_t offset, std::span<std::byte> buffer) const override;

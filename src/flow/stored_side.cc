@@ -72,7 +72,7 @@ void SideReader::load_flat(std::int64_t expert, std::int64_t first, std::int64_t
   read_lines(to_size(expert * rows_ * columns_ + first), count, 1, count, out);
 }
 
-// All in elements.
+// All arguments are in elements.
 void SideReader::read_lines(std::uint64_t first, std::int64_t stride, std::int64_t lines,
                             std::int64_t length, std::byte* out) {
   const std::size_t size = element_bytes(side_.dtype);
@@ -119,7 +119,7 @@ void SideReader::load_limits(const Box& box, bool transposed, float* limits) con
 
 void SideReader::count_scales(std::array<std::uint64_t, 256>& counts) const {
   const mxfp4::PackedView all = view(opened_);
-  // Neighbours often have the same scale: four counters do not wait for each other.
+  // Neighbors often have the same scale; separate counters do not wait for each other.
   constexpr std::size_t kWays = 4;
   std::array<std::array<std::uint32_t, 256>, kWays> ways{};
   const std::size_t blocks = all.rows * all.groups;

@@ -15,11 +15,11 @@ namespace mxferry::internal {
 // How one of two checkpoints stores a parameter.
 struct StoredSide {
   bool packed = false;
-  std::size_t tensor = 0;               // index into its catalog; the blocks where packed
+  std::size_t tensor = 0;               // index into its catalog; the blocks if packed
   std::size_t scales = 0;               // packed only
   DType dtype = DType::BF16;            // dense: BF16, F16 or F32, or U8 for bytes of any meaning
   AxisOrder order = AxisOrder::out_in;  // dense
-  std::uint64_t offset = 0;             // bytes into the tensor, of a part of a fused one
+  std::uint64_t offset = 0;             // bytes into the tensor, for a part of a fused one
 };
 
 // A box of a parameter [expert, rows, columns].
@@ -31,10 +31,10 @@ struct Box {
   std::int64_t columns = 0;
 };
 
-// Buffers for one side; raw_bytes() and packed_bytes() say how large.
+// Buffers for one side. `packed` holds the blocks and scales of the opened rows.
 struct SideBuffers {
   std::byte* packed = nullptr;
-  std::byte* raw = nullptr;  // these two as large as what is loaded, in FP32
+  std::byte* raw = nullptr;  // this and `spare` hold a loaded box in FP32
   std::byte* spare = nullptr;
 };
 
@@ -42,7 +42,7 @@ struct SideBuffers {
 // BF16 or F32. Not thread-safe.
 class SideReader {
  public:
-  // `rows` and `columns` of the whole parameter. The arguments must outlive this object.
+  // `rows` and `columns` are the whole parameter's. The arguments must outlive this object.
   SideReader(const Source& source, const StoredSide& side, std::int64_t rows, std::int64_t columns,
              DType dtype, const SideBuffers& buffers)
       : source_(source),
@@ -52,26 +52,26 @@ class SideReader {
         dtype_(dtype),
         buffers_(buffers) {}
 
-  // Gets ready for boxes of these rows: reads them where the side is packed.
+  // Prepares for boxes of these rows: reads the rows if the side is packed.
   void open(std::int64_t expert, std::int64_t row, std::int64_t rows);
 
-  // Fills `out` with a box of the opened rows: [rows][columns], or [columns][rows] where
-  // transposed. Packed: whole blocks. Dense: [rows][columns] of a side that is stored so, or any
-  // transposed box.
+  // Fills `out` with a box of the opened rows: [rows][columns], or [columns][rows] if transposed. A
+  // packed side takes boxes of whole blocks. A dense side takes transposed boxes and, if it is
+  // stored [rows][columns], straight ones.
   void load(const Box& box, bool transposed, std::byte* out);
 
-  // `count` elements of the expert from `first` on, as they are stored; dense only.
+  // Loads `count` elements of the expert from `first` on, in stored order. Dense only.
   void load_flat(std::int64_t expert, std::int64_t first, std::int64_t count, std::byte* out);
 
-  // What open() has read.
+  // The bytes that open() read.
   std::span<const std::byte> packed() const noexcept;
-  // What load_flat() has read last, as it is stored.
+  // The bytes that load_flat() last read, as stored.
   std::span<const std::byte> raw() const noexcept { return raw_; }
 
-  // The largest magnitude that each block of a box can hold, in the order of
-  // dense::compare()'s limits. Packed only.
+  // The largest magnitude that each block of a box can hold, in the order of dense::compare()'s
+  // limits. Packed only.
   void load_limits(const Box& box, bool transposed, float* limits) const;
-  // Adds to the number of blocks with each scale. Packed only.
+  // Counts the blocks of the opened rows by scale, adding to `counts`. Packed only.
   void count_scales(std::array<std::uint64_t, 256>& counts) const;
 
  private:

@@ -27,7 +27,7 @@ bool is_codec(const Recipe& recipe) noexcept {
   return recipe.operation == Operation::decode || packs(recipe);
 }
 
-// Of the dense side of a `decode` or an `encode`.
+// Whether the dense side of a `decode` or an `encode` is transposed, and its bytes per element.
 bool is_transposed(const Recipe& recipe) noexcept {
   return (packs(recipe) ? recipe.source_order : recipe.target_order) == AxisOrder::in_out;
 }
@@ -35,8 +35,8 @@ std::int64_t dense_element_bytes(const Recipe& recipe) noexcept {
   return element_size(packs(recipe) ? recipe.from : recipe.to);
 }
 
-// Bytes of what a tile holds whole per unit of the dimension that is cut: of the packed side, or of
-// the source.
+// Bytes that a tile holds whole, of the packed side or of a transpose's source, per unit of the cut
+// dimension.
 std::int64_t whole_unit(const Recipe& recipe) noexcept {
   switch (recipe.operation) {
     case Operation::decode:
@@ -49,7 +49,7 @@ std::int64_t whole_unit(const Recipe& recipe) noexcept {
   }
 }
 
-// Bytes of the smallest chunk per unit of the dimension that is cut.
+// Bytes of the smallest chunk per unit of the cut dimension.
 std::int64_t chunk_unit(const Recipe& recipe) noexcept {
   if (is_codec(recipe) && is_transposed(recipe)) return kBlockSize * dense_element_bytes(recipe);
   return dense_element_bytes(recipe);
@@ -127,8 +127,8 @@ std::uint64_t target_bytes(const Recipe& recipe, const Tile& tile) noexcept {
 
 std::int64_t chunk_extent(const Recipe& recipe, const TileLimits& limits,
                           std::int64_t tile_extent) noexcept {
-  // An encode writes the groups of a chunk as one run of each row, and short runs cost it more than
-  // a chunk that leaves the second-level cache.
+  // An encode writes the groups of a chunk as one run per row, and short runs cost it more than a
+  // chunk that does not fit into the L2 cache.
   constexpr std::int64_t kEncodeFactor = 3;
   const std::int64_t most =
       static_cast<std::int64_t>(limits.target_bytes) * (packs(recipe) ? kEncodeFactor : 1);
@@ -170,7 +170,7 @@ ScratchSizes scratch_sizes(const Recipe& recipe, const RecipePart& part,
   const Tile first = tiling.tile(0);
   const Tile last = tiling.tile(tiling.count() - 1);
   const std::int64_t extent = first.end - first.begin;
-  // The chunks of a shorter last tile are longer, and may take more.
+  // A shorter last tile has longer chunks, which may take more.
   const auto largest_chunk = [&] {
     return std::max(chunk_elements(recipe, limits, extent),
                     chunk_elements(recipe, limits, last.end - last.begin));

@@ -56,19 +56,21 @@ class TileJob {
   void encode();
   void encode_transposed(const mxfp4::EncodeOptions& options, const mxfp4::PackedTarget& target);
   void encode_straight(const mxfp4::EncodeOptions& options, const mxfp4::PackedTarget& target);
-  // Quantizes weights that begin at a row of the tile and at a group.
+  // Quantizes weights that begin at a row and a group of the tile.
   void encode_part(const mxfp4::DenseView& dense, std::size_t row, std::size_t group,
                    mxfp4::EncodeOptions options, mxfp4::PackedTarget target);
 
   void read(std::size_t tensor, std::uint64_t offset, std::byte* buffer, std::size_t size) const {
     t_.source.read(tensor, offset, {buffer, size});
   }
-  // Fills the source buffer with `rows` rows of row_bytes from the source at offset with a stride.
+  // Fills the source buffer with `rows` rows of row_bytes, `stride` bytes apart in the source from
+  // `offset` on.
   void read_rows(std::uint64_t offset, std::size_t stride, std::size_t rows,
                  std::size_t row_bytes) const;
-  // Casts source elements, the first of which is element `first` of the stored tensor.
+  // Casts source elements; the first is element `first` of the stored tensor.
   void cast_elements(const std::byte* in, std::byte* out, std::size_t count, std::size_t first);
-  // Writes `rows` rows of row_bytes, dense in memory, to the target at offset with a stride.
+  // Writes `rows` rows of row_bytes, contiguous in memory, `stride` bytes apart in the target from
+  // `offset` on.
   void write_rows(std::uint64_t offset, std::size_t stride, const std::byte* data, std::size_t rows,
                   std::size_t row_bytes) const;
   void check(const mxfp4::PackedView& packed);
@@ -101,8 +103,7 @@ void TileJob::cast() {
                 {scratch_.target(), count * to});
 }
 
-// The source is stored [stored_columns' counterpart]: a slab of whole stored rows becomes columns
-// of the target.
+// A tile is a slab of whole rows of the stored source matrix, which become columns of the target.
 void TileJob::transpose() {
   const bool target_rows_are_out = recipe_.target_order == AxisOrder::out_in;
   const std::size_t columns =

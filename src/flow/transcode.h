@@ -14,13 +14,13 @@
 
 namespace mxferry::internal {
 
-// What became of the weights, beyond ordinary rounding.
+// How weights changed beyond ordinary rounding.
 struct ConversionCounts {
   std::uint64_t underflows = 0;  // inexact and below the target's normal range
   std::uint64_t flushed = 0;     // of these, those that became 0
   std::uint64_t blocks = 0;      // that were quantized
-  std::uint64_t kept = 0;        // of these, those with the reference's scale
-  std::uint64_t saturated = 0;   // of these, those with a weight beyond 6 * scale
+  std::uint64_t kept = 0;        // of the blocks, those with the reference's scale
+  std::uint64_t saturated = 0;   // of the blocks, those with a weight beyond 6 * scale
 
   ConversionCounts& operator+=(const ConversionCounts& other) noexcept;
 };
@@ -38,7 +38,7 @@ class Scratch {
   std::shared_ptr<std::byte> source_, middle_, target_;
 };
 
-// What every tile of one conversion shares.
+// State that all tiles of one conversion share.
 struct Transcoding {
   const Catalog& source_catalog;  // for messages
   const Source& source;
@@ -50,8 +50,8 @@ struct Transcoding {
 };
 
 // Reads, converts and writes one tile. Throws Error: nonfinite_block and nonfinite_weight (unless
-// allowed; NaN cannot be quantized at all) and overflow with tensor and position, and what source
-// and sink throw.
+// allowed; NaN can never be quantized) and overflow with tensor and position, and what source and
+// sink throw.
 ConversionCounts transcode(const Transcoding& transcoding, const Recipe& recipe, const Tile& tile,
                            Scratch& scratch);
 

@@ -13,8 +13,8 @@ namespace {
 
 using Json = nlohmann::ordered_json;
 
-// Limits far above real configs. They bound memory, which is some 80 bytes a value, and time: the
-// parser compares each key of an object with those before it.
+// Limits far above real configs. They bound memory, about 80 bytes per value, and time: the parser
+// compares each key of an object with those before it.
 constexpr int kDeepestNesting = 32;
 constexpr int kMostKeys = 10'000;
 constexpr int kMostValues = 200'000;
@@ -27,9 +27,9 @@ Error refusal(const std::filesystem::path& file, std::string problem, std::strin
            .found = std::move(found)}};
 }
 
-// Walks through a text and throws where it goes beyond the limits. What is no JSON ends the walk.
-// (The parser has callbacks for this, but with them it takes a time that grows as the square of
-// the number of objects in an array.)
+// Walks through a text and throws if it exceeds the limits. Invalid JSON ends the walk. (The parser
+// has callbacks for this, but with them its time grows with the square of the number of objects in
+// an array.)
 class LimitCheck final : public nlohmann::json_sax<Json> {
  public:
   explicit LimitCheck(const std::filesystem::path& file) : file_(file) {}
@@ -78,7 +78,7 @@ class LimitCheck final : public nlohmann::json_sax<Json> {
 };
 
 Json parse_object(const std::string& text, const std::filesystem::path& file) {
-  // The parser would take it for the end of the text.
+  // The parser would take a NUL for the end of the text.
   if (text.find('\0') != std::string::npos) throw refusal(file, "not valid JSON", "a NUL");
   LimitCheck limits(file);
   Json json;
@@ -86,7 +86,7 @@ Json parse_object(const std::string& text, const std::filesystem::path& file) {
     Json::sax_parse(text, &limits);
     json = Json::parse(text);
   } catch (const Json::exception& error) {
-    // It quotes what it could not read, however long that is.
+    // The message quotes the text that the parser could not read, however long that is.
     constexpr std::size_t kLongestReason = 300;
     throw refusal(file, "not valid JSON", std::string(error.what()).substr(0, kLongestReason));
   }
@@ -145,8 +145,8 @@ std::string_view torch_name(DType dtype) {
   }
 }
 
-// OpenAI's keys, their order and their defaults (gpt_oss/torch/model.py), with what holds the same
-// in Hugging Face's.
+// OpenAI's keys in their order, with the values of Hugging Face's equivalent keys or else OpenAI's
+// defaults (gpt_oss/torch/model.py).
 Json original_from_hf(const Json& hf) {
   const auto scaling = hf.find("rope_scaling");
   const Json rope = scaling != hf.end() && scaling->is_object() ? *scaling : Json::object();
@@ -175,7 +175,7 @@ Json original_from_hf(const Json& hf) {
 }
 
 Json layer_types(const Json& count, const std::filesystem::path& file) {
-  // Each becomes a value of the config, which has to be read again.
+  // Each layer becomes a value of the config, which parse_object() must accept again.
   constexpr std::int64_t kMostLayers = kMostValues / 2;
   Json types = Json::array();
   const std::int64_t layers = count.is_number_integer() ? count.get<std::int64_t>() : 0;
@@ -191,17 +191,17 @@ Json layer_types(const Json& count, const std::filesystem::path& file) {
   return types;
 }
 
-// A published token, or null where the vocabulary is too small for it: transformers makes no model
-// of a config with tokens beyond the vocabulary.
+// A published token, or null if the vocabulary is too small for it: transformers builds no model
+// from a config with tokens beyond the vocabulary.
 Json special_token(std::int64_t token, const Json& vocab_size) {
   const bool is_beyond = vocab_size.is_number_integer() && vocab_size.get<std::int64_t>() <= token;
   return is_beyond ? Json() : Json(token);
 }
 
-// The published models' where the two say nothing sensible.
+// The product, or the published models' context length if the two give no sensible one.
 std::int64_t longest_context(const Json& initial, const Json& factor) {
   constexpr std::int64_t kPublished = 131072;
-  constexpr double kLargest = 0x1p53;  // doubles count so far without gaps
+  constexpr double kLargest = 0x1p53;  // doubles hold every integer up to here
   if (!initial.is_number() || !factor.is_number()) return kPublished;
   const double longest = initial.get<double>() * factor.get<double>();
   return longest >= 1 && longest <= kLargest ? static_cast<std::int64_t>(longest) : kPublished;
@@ -283,7 +283,7 @@ GptOssConfig parse_config(const std::string& text, const std::filesystem::path& 
 std::string edit_config(const std::string& text, const std::filesystem::path& file,
                         const ConfigEdit& edit) {
   Json json = parse_object(text, file);
-  // The folder's config need not be of the style of its weights: most layouts share one.
+  // The config's style need not match the layout of the weights: most layouts share one.
   const bool is_original = json.contains("num_experts") && !json.contains("num_local_experts");
   if (layout_table(edit.to).config == ConfigStyle::original) {
     if (!is_original) json = original_from_hf(json);

@@ -13,7 +13,7 @@ class Shapes {
  public:
   explicit Shapes(const std::vector<NamedShape>& shapes) : shapes_(shapes) {}
 
-  // The size of one dimension of the first such tensor, 0 where there is none.
+  // The size of one dimension of the first such tensor; 0 if there is none.
   std::int64_t size(ParameterKind kind, std::size_t dimension, bool blocks = false,
                     bool fused = false) const {
     const auto found = std::ranges::find_if(shapes_, [&](const NamedShape& entry) {
@@ -27,7 +27,7 @@ class Shapes {
 };
 
 void fill(std::int64_t& field, std::int64_t value) {
-  // What is no size (a hostile shape) stays unknown.
+  // An impossible size (from a hostile shape) leaves the field unknown.
   if (field == 0 && value > 0 && value < (std::int64_t{1} << 31)) field = value;
 }
 

@@ -8,7 +8,7 @@
 
 namespace mxferry::internal {
 
-// A stored tensor's shape and what it is the shape of.
+// A stored tensor's shape and the parameter that it belongs to.
 struct NamedShape {
   ParameterKind kind = ParameterKind::embedding;
   bool blocks = false;  // [E, out, in / 32, 16]
@@ -16,7 +16,7 @@ struct NamedShape {
   Shape shape;
 };
 
-// Fills the sizes that the config leaves at 0 from the shapes, as far as they tell; never
+// Fills in the sizes that the config leaves at 0 from the shapes, if these determine them; never
 // contradicts the config.
 void complete_geometry(GptOssConfig& config, const std::vector<NamedShape>& shapes);
 

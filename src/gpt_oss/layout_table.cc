@@ -37,7 +37,7 @@ constexpr std::array<LayoutRow, kParameterKinds> kHf = {{
     {head, "lm_head.weight", "", "", AxisOrder::out_in},
 }};
 
-// NeMo AutoModel's model differs from hf in these; its experts are never packed.
+// NeMo AutoModel's model differs from hf in these rows; its experts are never packed.
 constexpr std::array<LayoutRow, kParameterKinds> nemo_rows(bool te) {
   std::array<LayoutRow, kParameterKinds> rows = kHf;
   for (LayoutRow& row : rows) {
@@ -101,8 +101,8 @@ constexpr std::array<LayoutRow, kParameterKinds> kTorchtitan = {{
     {head, "lm_head.weight", "", "", AxisOrder::out_in},
 }};
 
-// unsloth's 16-bit models (unsloth-zoo ce232d6, temporary_patches/gpt_oss.py): a tensor an expert,
-// rows of gate and up alternating as everywhere.
+// unsloth's 16-bit models (unsloth-zoo ce232d6, temporary_patches/gpt_oss.py): one tensor per
+// expert, with alternating rows of gate and up.
 constexpr std::array<LayoutRow, kParameterKinds> unsloth_rows() {
   std::array<LayoutRow, kParameterKinds> rows = kHf;
   for (LayoutRow& row : rows) {
@@ -170,7 +170,7 @@ std::optional<std::int64_t> layer_number(std::string_view prefix, std::string_vi
   if (!before.ends_with(component)) return std::nullopt;
   before.remove_suffix(component.size());
   if (!before.empty() && !before.ends_with('.')) return std::nullopt;
-  // "007" is another name than "7", and a sign is none. No model has a million layers.
+  // "007" is a different name from "7", and a sign is not a digit. No model has a million layers.
   constexpr std::size_t kMostDigits = 6;
   const bool canonical = !digits.empty() && digits.size() <= kMostDigits &&
                          digits.find_first_not_of("0123456789") == std::string_view::npos &&

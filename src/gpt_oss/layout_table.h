@@ -17,18 +17,18 @@ namespace mxferry::internal {
 // How one layout stores one kind of parameter.
 struct LayoutRow {
   ParameterKind kind = ParameterKind::embedding;
-  // The end of the tensor's name; kExpertField (stacks.h) in it stands for the number of an expert,
-  // where each has a tensor of its own. In `original` three rows share one suffix: the rows of the
-  // fused tensor are those of query, key and value, in the order of the table.
+  // The end of the tensor's name. If each expert has its own tensor, kExpertField (stacks.h) stands
+  // for the expert's number. In `original` three rows share one suffix: the fused tensor holds the
+  // rows of query, key and value, in the order of the table.
   std::string_view suffix;
-  // Appended to the suffix where experts are packed; empty where the layout never packs this kind.
+  // Appended to the suffix for packed experts; empty if the layout never packs this kind.
   std::string_view blocks_ending;
   std::string_view scales_ending;
-  // Of a dense expert weight as the layout defines it.
+  // Of a dense expert weight, as the layout defines it.
   AxisOrder order = AxisOrder::out_in;
 };
 
-// Whose keys config.json has.
+// Whose keys config.json uses.
 enum class ConfigStyle { hf, original };
 
 // One layout. A new one is a row of the table in layout_table.cc, an enumerator of Layout, and a
@@ -37,17 +37,15 @@ struct LayoutTable {
   Layout layout = Layout::hf;
   std::string_view name;  // on the command line
   std::span<const LayoutRow> rows;
-  std::span<const LayoutRow> te_rows;  // with BackendConfig::attn "te"; the same where that
-                                       // changes nothing
-  // What stands before the number of a layer, "layers" or "block".
-  std::string_view layer_component;
-  // Whether any prefix may stand before that and is kept, as in "model.layers.0."; else a name
-  // begins with the component, or at the top level with its suffix.
+  std::span<const LayoutRow> te_rows;  // for BackendConfig::attn "te"; else the same rows
+  std::string_view layer_component;    // precedes the number of a layer: "layers" or "block"
+  // Whether names may have any prefix, which a conversion keeps, as in "model.layers.0."; otherwise
+  // a name begins with the component or, at the top level, with its suffix.
   bool keeps_prefix = true;
   ConfigStyle config = ConfigStyle::hf;
   bool has_dtypes_json = false;
-  bool is_trained = true;  // PyTorch trains models of these names, and writes the files of ranks
-  bool samples_one_file = false;  // its published form is one file
+  bool is_trained = true;         // PyTorch trains models with these names and writes ranks' files
+  bool samples_one_file = false;  // published as one file
   std::string_view example;       // a name that only this layout has, for messages
 };
 
@@ -55,7 +53,7 @@ struct LayoutTable {
 std::span<const LayoutTable> layout_tables();
 const LayoutTable& layout_table(Layout layout);
 
-// The rows in matching order. `attn` is BackendConfig::attn.
+// The rows in matching order. `attn` is BackendConfig::attn; only `nemo` uses it.
 std::span<const LayoutRow> layout_rows(Layout layout, std::string_view attn);
 
 // Whether the layout has an MXFP4 form.
@@ -63,7 +61,7 @@ bool can_pack(Layout layout);
 
 enum class Piece { dense, blocks, scales };
 
-// A tensor name taken apart. `rows` has more than one element for a fused tensor.
+// A parsed tensor name. `rows` has more than one element for a fused tensor.
 struct NameMatch {
   Piece piece = Piece::dense;
   std::span<const LayoutRow> rows;
@@ -73,15 +71,16 @@ struct NameMatch {
   Parameter parameter(const LayoutRow& row) const { return {row.kind, layer, prefix}; }
 };
 
-// What the layout takes the name to mean; nullopt for a name that it does not know. Rows are tried
-// in order, the first suffix that fits wins. The suffixes that hf and nemo spell differently fit
-// unanchored, wherever they end a name, because that is the rule of NeMo AutoModel's adapter
-// (Automodel 36044ad3, gpt_oss/state_dict_adapter.py); all others must follow "layers.N." or, at
-// the top level, stand at the start or after a dot.
+// Parses a name; nullopt if the layout does not know it. Rows are tried in order, and the first
+// suffix that fits wins. The suffixes that hf and nemo spell differently fit unanchored, wherever
+// they end a name, because that is the rule of NeMo AutoModel's adapter (Automodel 36044ad3,
+// gpt_oss/state_dict_adapter.py). All others of hf and nemo must follow "layers.N." or, at the top
+// level, stand at the start or after a dot. Without `keeps_prefix`, the layer or nothing precedes a
+// suffix.
 std::optional<NameMatch> match_name(Layout layout, std::string_view attn, std::string_view name);
 
-// The tensor's name; nullopt where the layout cannot name the parameter: without LayoutTable's
-// `keeps_prefix` it needs the number of the layer.
+// The tensor's name; nullopt if the layout cannot name the parameter: without `keeps_prefix` it
+// needs a layer number.
 std::optional<std::string> tensor_name(Layout layout, std::string_view attn,
                                        const Parameter& parameter, Piece piece);
 

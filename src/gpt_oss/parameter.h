@@ -11,7 +11,7 @@
 
 namespace mxferry::internal {
 
-// The kinds of weights that a gpt-oss model has, whatever a layout calls them.
+// The kinds of weights in a gpt-oss model, whatever a layout calls them.
 enum class ParameterKind : std::uint8_t {
   embedding,
   attention_norm,
@@ -36,19 +36,19 @@ enum class ParameterKind : std::uint8_t {
 };
 inline constexpr int kParameterKinds = 20;
 
-// One weight of one model. `prefix` is what stands before the suffix in the hf and nemo layouts,
-// usually "model.layers.N."; two spellings of the prefix are two parameters.
+// One weight of one model. `prefix` is the part of the name before the suffix in the hf and nemo
+// layouts, usually "model.layers.N."; two spellings of the prefix are two parameters.
 struct Parameter {
   ParameterKind kind = ParameterKind::embedding;
-  std::optional<std::int64_t>
-      layer;  // nullopt at the top level, or where the prefix has no layer number
+  // nullopt at the top level, or if the prefix has no layer number
+  std::optional<std::int64_t> layer;
   std::string prefix;
 
   bool operator==(const Parameter&) const = default;
   auto operator<=>(const Parameter&) const = default;
 };
 
-// A size of the model that a dimension may have.
+// The model sizes that a dimension can have.
 enum class Size : std::uint8_t {
   none,  // no such dimension
   experts,
@@ -66,12 +66,12 @@ enum class ModelPart : std::uint8_t { embedding, norms, attention, router, exper
 
 const char* name(ModelPart part) noexcept;
 
-// One kind of parameter; the model family is the table of them.
+// One kind of parameter. The table of these rows defines the model family.
 struct KindRow {
   ParameterKind kind = ParameterKind::embedding;
   const char* words = "";  // for people
   ModelPart part = ModelPart::embedding;
-  bool per_layer = true;        // every layer has one, as opposed to the model
+  bool per_layer = true;        // each layer has one, rather than the model as a whole
   bool packable = false;        // may be stored as MXFP4
   std::array<Size, 3> shape{};  // logical: [n], [out, in] or [expert, out, in]
 };
@@ -124,16 +124,16 @@ constexpr bool is_expert_weight(ParameterKind kind) noexcept {
   return kind_row(kind).packable;
 }
 
-// What each expert has for itself, weights and biases: their first dimension counts the experts.
+// Weights and biases that exist per expert: their first dimension counts the experts.
 constexpr bool is_expert_parameter(ParameterKind kind) noexcept {
   return kind_row(kind).part == ModelPart::experts;
 }
 
-// The prefix that published checkpoints have: "model.layers.N.", "model." or "".
+// The prefix in published checkpoints: "model.layers.N.", "model." or "".
 std::string published_prefix(ParameterKind kind, std::optional<std::int64_t> layer);
 
-// The logical shape, [out, in], [expert, out, in] or [n]; nullopt where the config does not know a
-// size that it needs.
+// The logical shape, [out, in], [expert, out, in] or [n]; nullopt if the config lacks a size that
+// it needs.
 std::optional<Shape> logical_shape(ParameterKind kind, const GptOssConfig& config);
 
 // A plain name for people, for example "experts' gate and up projection".

@@ -53,7 +53,7 @@ class Planner {
   void add_packed(const SourceParameter& parameter);
   void add_encoded(const SourceParameter& parameter);
   void add_dense(const SourceParameter& parameter, const std::string& name);
-  // Where a parameter goes: a target tensor and a byte offset into it.
+  // The place of a parameter in the target: a tensor and a byte offset into it.
   struct Place {
     std::size_t target = 0;
     std::uint64_t offset = 0;
@@ -67,7 +67,7 @@ class Planner {
   void leave_out_experts();
   void sort_targets();
 
-  // Of a stack the names of its experts decide: leave_out_experts().
+  // The names of a stack's experts decide for themselves: leave_out_experts().
   bool is_excluded(const std::string& name) {
     if (name.find(kExpertField) != std::string::npos) return false;
     const bool excluded = target_.excluded && target_.excluded(name);
@@ -76,7 +76,7 @@ class Planner {
   }
 
   [[noreturn]] static void refuse_second(const std::string& name);
-  // The index of a new target tensor. Throws where the name is taken.
+  // Adds a target tensor and returns its index. Throws Error: name_collision, size_overflow.
   std::size_t new_target(std::string name, DType dtype, Shape shape);
   void copy_whole(std::size_t tensor, std::string name);
 
@@ -87,7 +87,7 @@ class Planner {
   std::optional<DType> dtype_;
   Plan plan_;
   std::map<std::string, std::size_t, std::less<>> names_;
-  // Fused targets under construction: the parts that each has so far.
+  // Fused targets under construction: the kinds that each has so far.
   std::map<std::size_t, std::set<ParameterKind>> fused_parts_;
   std::set<std::string> excluded_;  // names in the target
 };
@@ -107,8 +107,8 @@ void Planner::refuse_second(const std::string& name) {
                .advice = "Leave one of them out with --exclude, or remove it"});
 }
 
-// The parts of a fused tensor lie in it in the order of the target's rows, whatever their names in
-// the source sort like.
+// A fused tensor holds its parts in the order of the target's rows, however their names in the
+// source sort.
 std::vector<const SourceParameter*> Planner::in_table_order() const {
   std::vector<const SourceParameter*> order;
   order.reserve(description_.parameters.size());
@@ -128,7 +128,7 @@ std::size_t Planner::new_target(std::string name, DType dtype, Shape shape) {
   return index;
 }
 
-// A tensor that moves as it is.
+// Copies a tensor unchanged.
 void Planner::copy_whole(std::size_t tensor, std::string name) {
   const StoredTensor& stored = source_[tensor];
   plan_.recipes.push_back({.source = tensor,
@@ -159,7 +159,7 @@ void Planner::add(const SourceParameter& parameter) {
   add_encoded(parameter);
 }
 
-// Blocks and scales move as they are.
+// Copies blocks and scales unchanged.
 void Planner::add_packed(const SourceParameter& parameter) {
   const std::pair<Piece, std::size_t> pieces[] = {{Piece::blocks, parameter.form.tensor},
                                                   {Piece::scales, parameter.form.scales}};
@@ -169,7 +169,7 @@ void Planner::add_packed(const SourceParameter& parameter) {
   }
 }
 
-// Dense weights become blocks and scales.
+// Quantizes dense weights to blocks and scales.
 void Planner::add_encoded(const SourceParameter& parameter) {
   const StoredForm& form = parameter.form;
   const Shape& shape = parameter.shape;
@@ -210,7 +210,7 @@ void Planner::add_encoded(const SourceParameter& parameter) {
   plan_.recipes.push_back(recipe);
 }
 
-// A vector, a matrix, or an expert weight whose target is dense.
+// Adds a vector, a matrix, or an expert weight whose target is dense.
 void Planner::add_dense(const SourceParameter& parameter, const std::string& name) {
   const ParameterKind kind = parameter.parameter.kind;
   const StoredForm& form = parameter.form;
@@ -224,7 +224,7 @@ void Planner::add_dense(const SourceParameter& parameter, const std::string& nam
   if (place) plan_.recipes.push_back(dense_recipe(parameter, *place, to, row.order));
 }
 
-// A new tensor, or the next rows of a fused one. nullopt where the name is excluded.
+// Adds a tensor, or the next rows of a fused one. Returns nullopt if the name is excluded.
 std::optional<Planner::Place> Planner::find_place(const std::string& name, const LayoutRow& row,
                                                   DType to, const Shape& shape,
                                                   std::size_t source) {

@@ -13,7 +13,7 @@
 namespace mxferry::internal {
 namespace {
 
-// How many problems with one code are listed.
+// Limit on the listed problems of one severity and code.
 constexpr std::size_t kMostOfAKind = 100;
 
 // The stored tensors of one parameter before they are checked.
@@ -86,7 +86,7 @@ class Prober {
   const Catalog& catalog_;
   const std::vector<MissingName>& missing_;
   bool has_config_;
-  bool is_distributed_;  // the files are those of ranks
+  bool is_distributed_;  // each file is that of a rank
   const Orientations& orientations_;
   Description result_;
   std::map<Parameter, Pieces> groups_;
@@ -96,7 +96,7 @@ class Prober {
   std::map<std::pair<Severity, ErrorCode>, std::size_t> reported_;
 };
 
-// A stranger's checkpoint may have one for each of 65,536 tensors.
+// A hostile checkpoint may have a problem for each of 65,536 tensors.
 void Prober::tell_the_rest() {
   for (const auto& [kind, count] : reported_) {
     if (count <= kMostOfAKind) continue;
@@ -108,9 +108,8 @@ void Prober::tell_the_rest() {
   }
 }
 
-// The layout that alone knows the name; nullopt where none does, or several. A layout that finds
-// the number of a layer in it comes before one that does not: "block.N.mlp.gate.weight" ends like a
-// name of nemo's.
+// The only layout that knows the name; nullopt if none or several do. A layout that finds a layer
+// number in it takes precedence: "block.N.mlp.gate.weight" also ends like a nemo name.
 std::optional<Layout> only_layout_of(const std::string& name) {
   std::vector<Layout> with_layer;
   std::vector<Layout> without;
@@ -165,7 +164,7 @@ void Prober::group() {
   for (std::size_t i = 0; i < catalog_.size(); ++i) {
     const StoredTensor& tensor = catalog_[i];
     auto match = match_name(*result_.layout, result_.attn, tensor.name);
-    // A checkpoint trained with TE may keep the plain name, and the other way round.
+    // A checkpoint with TE's name for some sinks may keep the plain name for others.
     if (!match && result_.attn == "te") match = match_name(*result_.layout, "flex", tensor.name);
     if (!match) {
       result_.unknown.push_back(i);
@@ -176,7 +175,7 @@ void Prober::group() {
     if (is_new) order_.emplace_back(parameter, i);
     Pieces& pieces = entry->second;
     pieces.rows = match->rows;
-    // Programs that load packed weights and save dense ones may keep the names.
+    // Programs that load packed weights and save dense ones may keep the names of the blocks.
     const bool is_dense = match->piece == Piece::blocks && is_dense_float(tensor.dtype);
     const Piece piece = is_dense ? Piece::dense : match->piece;
     std::optional<std::size_t>& slot = piece == Piece::dense    ? pieces.dense
@@ -196,8 +195,8 @@ void Prober::group() {
   }
 }
 
-// Whether a tensor of a distributed checkpoint may have lost its end: nothing in the files tells
-// where it was.
+// Whether a tensor of a distributed checkpoint may lack its end, which nothing in the files
+// records.
 bool may_lack_its_end(const StoredTensor& tensor, const Shape& expected) {
   return !tensor.chunks.empty() && tensor.stacked == 0 && tensor.shape.size() == expected.size() &&
          std::ranges::equal(tensor.shape, expected, std::ranges::less_equal());
@@ -296,7 +295,7 @@ void Prober::describe_dense(const Parameter& parameter, const Pieces& pieces,
   result_.parameters.push_back({parameter, expected, form});
 }
 
-// By the shape where its two dimensions differ.
+// From the shape, if its last two dimensions differ.
 std::optional<AxisOrder> Prober::order_by_shape(ParameterKind kind, const Shape& stored) const {
   const std::optional<Shape> logical = logical_shape(kind, result_.config);
   if (!logical || (*logical)[1] == (*logical)[2]) return std::nullopt;
@@ -321,9 +320,9 @@ std::optional<AxisOrder> Prober::expert_order(const Parameter& parameter,
   return square_order(parameter, *groups_.at(parameter).dense);
 }
 
-// A square weight lies as its sibling in the same layer does: gate_up and down are never square
-// both, since one has 2I rows and the other I columns. Without the sibling its own weights may
-// tell.
+// A square weight has the same axis order as its sibling in the same layer. gate_up and down are
+// never both square, since one has 2I rows and the other I columns. Without the sibling, the
+// weight's own values may tell.
 std::optional<AxisOrder> Prober::square_order(const Parameter& parameter, std::size_t index) {
   const StoredTensor& tensor = catalog_[index];
   result_.square.push_back(index);
@@ -410,7 +409,7 @@ void Prober::judge_missing() {
 }
 
 void Prober::check_layers() {
-  std::map<std::string, std::set<std::int64_t>> layers;  // by what stands before "layers."
+  std::map<std::string, std::set<std::int64_t>> layers;  // by the prefix before "layers."
   std::set<std::pair<std::int64_t, ParameterKind>> present;
   std::set<ParameterKind> kinds;
   for (const auto& [parameter, index] : order_) {
@@ -427,7 +426,7 @@ void Prober::check_layers() {
             "config.json says " + std::to_string(count) +
                 " layers, but there are tensors of layer " + std::to_string(*found.rbegin()));
     }
-    // A wild layer number must not make this loop long.
+    // A huge layer number must not make this loop long.
     std::int64_t reported = 0;
     for (std::int64_t layer = 0; layer < end && reported < 8; ++layer) {
       if (found.contains(layer)) continue;
@@ -447,7 +446,7 @@ void Prober::check_layers() {
         if (!is_per_layer(kind) || present.contains({layer, kind}) || ++reported > 8) continue;
         std::string text = "layer " + std::to_string(layer) + " has no " + description(kind) +
                            ", which other layers have";
-        // A tensor that is not cut lies in the file of any one rank.
+        // A tensor that is not cut is in the file of a single rank, whichever it is.
         if (is_distributed_) {
           fatal(ErrorCode::missing_tensor, "", text + "; the file of a rank may be missing");
         } else {

@@ -17,14 +17,14 @@
 
 namespace mxferry::internal {
 
-// Where the source keeps a parameter.
+// How the source stores a parameter.
 struct StoredForm {
   bool packed = false;
-  std::size_t tensor = 0;               // index into the catalog; of the blocks where packed
+  std::size_t tensor = 0;               // index into the catalog; the blocks if packed
   std::size_t scales = 0;               // packed only
   DType dtype = DType::BF16;            // of a dense parameter
   AxisOrder order = AxisOrder::out_in;  // of a dense expert weight
-  std::int64_t first_row = 0;           // of a part of a fused tensor
+  std::int64_t first_row = 0;           // in a fused tensor
 };
 
 struct SourceParameter {
@@ -39,29 +39,29 @@ struct MissingName {
   bool file_exists = false;
 };
 
-// How square expert weights lie, from elsewhere than names and shapes.
+// The axis order of square expert weights, from sources other than names and shapes.
 struct Orientations {
   std::optional<AxisOrder> forced;            // by the user, for all of them
-  std::map<std::size_t, AxisOrder> measured;  // by tensor: from the weights themselves
+  std::map<std::size_t, AxisOrder> measured;  // by catalog index, from the weights
 };
 
 // Everything that planning needs to know about a source; a function of names, dtypes, shapes, the
-// config and the orientations given.
+// config and the given orientations.
 struct Description {
   std::optional<Layout> layout;  // nullopt: not a gpt-oss checkpoint, and a problem says so
-  std::string layout_reason;     // how it was recognised, for people
-  std::string attn = "flex";     // "te" where the sinks have TE's name
+  std::string layout_reason;     // how it was recognized, for people
+  std::string attn = "flex";     // "te" if sinks have TE's name
   bool packed = false;           // some expert weight is MXFP4
   GptOssConfig config;           // as given, completed from the shapes
   std::vector<SourceParameter> parameters;  // in the catalog's order
-  // Dense expert weights whose shape does not tell how they lie: tensors of the catalog.
+  // Dense expert weights whose shape does not tell their axis order, as indices into the catalog.
   std::vector<std::size_t> square;
   std::vector<std::size_t> unknown;  // tensors that the layout does not know
   std::vector<Problem> problems;
 };
 
-// `missing`: index entries without a tensor. `config`: what config.json says, nullopt where there
-// is none.
+// `missing`: index entries without a tensor. `config`: the contents of config.json, nullopt if
+// there is none.
 Description probe(const Catalog& catalog, const std::vector<MissingName>& missing,
                   const std::optional<GptOssConfig>& config, const Orientations& orientations = {});
 

@@ -27,7 +27,7 @@ std::optional<std::int64_t> parse_number(std::string_view digits) {
   return number;
 }
 
-// What is wrong with the members as a stack; empty where nothing is.
+// Why the members do not make a stack; empty if they do.
 std::string flaw_of(const Catalog& catalog, const Members& members) {
   const StoredTensor& first = catalog[members.begin()->second];
   std::int64_t expected = 0;
@@ -50,7 +50,7 @@ void prepend(Shape& shape, std::int64_t size) {
   shape.insert(shape.begin(), size);
 }
 
-// nullopt where the sizes do not fit into 63 bits.
+// nullopt if the size does not fit into 64 bits.
 std::optional<StoredTensor> stack(Catalog& catalog, const std::string& name,
                                   const Members& members) {
   StoredTensor& first = catalog[members.begin()->second];

@@ -13,30 +13,29 @@
 
 namespace mxferry::internal {
 
-// Some layouts give each expert tensors of its own. Everything but this file sees them stacked: one
-// tensor [expert, ...] under the name of the layout's row, in which this stands for the number.
+// Some layouts give each expert its own tensors. All code but this file sees them stacked: one
+// tensor [expert, ...] under the name of the layout's row, where this stands for the number.
 inline constexpr std::string_view kExpertField = "{E}";
 
 bool is_stack(const StoredTensor& tensor) noexcept;
 
-// A name of one expert's tensor taken apart.
+// The parsed name of one expert's tensor.
 struct ExpertName {
   std::string stack;  // with kExpertField
   std::int64_t expert = 0;
 };
-// nullopt for a name that no row of the layout with kExpertField knows. The number has no leading
-// zeros, as everywhere.
+// nullopt if no row of the layout with kExpertField fits. The number has no leading zeros.
 std::optional<ExpertName> parse_expert_name(Layout layout, std::string_view name);
 
 // The name of one expert's tensor.
 std::string expert_name(std::string_view stack, std::int64_t expert);
 
-// Replaces the experts' tensors of every layout by stacks whose chunks they are, and sorts the
-// catalog by name. What is no whole stack (a number is missing, shapes or dtypes differ) is a fatal
-// problem and stays apart.
+// Replaces the experts' tensors of every layout with stacks, whose chunks they become, and sorts
+// the catalog by name. An incomplete stack (a number is missing, shapes or dtypes differ) is a
+// fatal problem, and its tensors stay as they are.
 void stack_experts(Catalog& catalog, std::vector<Problem>& problems);
 
-// Targets that are stacks become a tensor an expert, their recipes are cut accordingly.
+// Replaces each target that is a stack with one tensor per expert, and cuts its recipes to match.
 void split_stacks(Catalog& target, std::vector<Recipe>& recipes);
 
 }  // namespace mxferry::internal

@@ -8,9 +8,9 @@
 
 namespace mxferry::internal::mxfp4 {
 
-// Packed weights in memory; the format is described in include/mxferry/mxfp4.h. Row r holds
-// `groups` blocks at blocks + r * block_row_bytes and as many scales at scales + r *
-// scale_row_bytes. No alignment is needed.
+// Packed weights in memory, in the format of include/mxferry/mxfp4.h. Row r holds `groups` blocks
+// at blocks + r * block_row_bytes and as many scales at scales + r * scale_row_bytes. Needs no
+// alignment.
 struct PackedView {
   const std::uint8_t* blocks = nullptr;
   std::size_t block_row_bytes = 0;
@@ -20,13 +20,13 @@ struct PackedView {
   std::size_t groups = 0;
 };
 
-// Where the output goes next. `streaming` bypasses the cache: right for a large result in memory,
-// wrong for a buffer that is about to be written to a file.
+// How output is stored. `streaming` bypasses the cache: right for a large result in memory, wrong
+// for a buffer that is about to be written to a file.
 enum class Stores { cached, streaming };
 
 // Both decode exactly (BF16 and FP32 hold every product; FP16 is rounded to nearest even, overflow
-// is infinity), never read or write outside the views, and take any alignment that dtype itself
-// has. `dtype` is BF16, F16 or F32; out_row_stride is in elements.
+// is infinity), never read or write outside the views, and need `out` aligned only to its elements.
+// `dtype` is BF16, F16 or F32; out_row_stride is in elements.
 
 // out[r * out_row_stride + g * 32 + i] = weight i of block (r, g).
 void decode_rows(const PackedView& packed, DType dtype, std::byte* out, std::size_t out_row_stride,
@@ -36,7 +36,7 @@ void decode_rows(const PackedView& packed, DType dtype, std::byte* out, std::siz
 void decode_transposed(const PackedView& packed, DType dtype, std::byte* out,
                        std::size_t out_row_stride, Stores stores) noexcept;
 
-// A whole tensor [experts, rows, groups] in memory, without gaps.
+// A whole packed tensor [experts, rows, groups] in memory, without gaps.
 struct PackedTensorView {
   const std::uint8_t* blocks = nullptr;  // [experts, rows, groups, 16]
   const std::uint8_t* scales = nullptr;  // [experts, rows, groups]
@@ -45,16 +45,15 @@ struct PackedTensorView {
   std::size_t groups = 0;
 };
 
-// [experts, rows, groups * 32], or [experts, groups * 32, rows].
+// [experts, rows, groups * 32] or [experts, groups * 32, rows].
 enum class Order { rows, transposed };
 
-// Decodes into `out`, without gaps, on `threads` threads, past the cache. Fastest where `out` is
-// aligned to 64 bytes and a row of it is a multiple of 64 bytes. Throws only what starting threads
-// throws.
+// Decodes into `out`, without gaps, on `threads` threads, bypassing the cache. Fastest if `out` and
+// its rows are aligned to 64 bytes. Throws only what starting threads throws.
 void decode_tensor(const PackedTensorView& tensor, DType dtype, Order order, std::byte* out,
                    int threads);
 
-// The first block, by row and then group, with scale 255 or with a code that its scale takes to
+// The first block, by row and then by group, with scale 255 or with a code that its scale takes to
 // infinity.
 struct BlockIndex {
   std::size_t row = 0;
@@ -63,11 +62,11 @@ struct BlockIndex {
 };
 std::optional<BlockIndex> find_nonfinite_block(const PackedView& packed) noexcept;
 
-// What a decode to FP16 does to the weights of finite blocks.
+// What decoding to FP16 loses of the weights of finite blocks.
 struct HalfLosses {
   // The first block with a weight above 65504 in magnitude, which becomes infinite.
   std::optional<BlockIndex> first_overflow;
-  // Weights below FP16's normal range that it does not hold exactly, flushed ones included.
+  // Weights below FP16's normal range that FP16 does not hold exactly, flushed ones included.
   std::size_t underflows = 0;
   // Nonzero weights that become 0.
   std::size_t flushed = 0;

@@ -23,8 +23,8 @@ void decode_rows_here(const PackedView& packed, DType dtype, std::byte* out,
 
 #if HWY_CAP_GE512
 
-// Where both bytes of every pattern of a block find the byte with its code, so that the patterns
-// come out in the order of element_at<T>().
+// For both bytes of every pattern of a block, the index of the byte with its code, such that the
+// patterns come out in the order of element_at<T>().
 template <typename T>
 constexpr auto make_spread() {
   std::array<std::uint8_t, kBlockSize * 2> spread{};
@@ -42,7 +42,7 @@ HWY_INLINE void decode_block(const std::uint8_t* block, const ScaleTable& table,
   const D8 d8;
   const D16 d16;
   const V8 bytes = hn::TableLookupBytes(hn::LoadDup128(d8, block), hn::Load(d8, kSpread<T>.data()));
-  const V16 shifts = hn::BitCast(d16, hn::Set(D32(), 4u << 16));  // odd weights are upper halves
+  const V16 shifts = hn::BitCast(d16, hn::Set(D32(), 4u << 16));  // odd weights are upper nibbles
   const V8 codes =
       hn::And(hn::BitCast(d8, hn::Shr(hn::BitCast(d16, bytes), shifts)), hn::Set(d8, 15));
   const V8 low = hn::TableLookupBytes(hn::LoadDup128(d8, table.low.data()), codes);
@@ -55,8 +55,8 @@ HWY_INLINE void decode_block(const std::uint8_t* block, const ScaleTable& table,
 // A step decodes 16 * kSlices weights; a block takes kSteps.
 inline constexpr std::size_t kSteps = 2 / kSlices;
 
-// For every step, which byte of the block goes where so that the weights come out in the order of
-// element_at<T>().
+// For every step, the byte of the block at each position, such that the weights come out in the
+// order of element_at<T>().
 template <typename T>
 constexpr auto make_spread() {
   std::array<std::uint8_t, kBlockBytes * 2> spread{};
@@ -145,7 +145,7 @@ HWY_AFTER_NAMESPACE();
 #if HWY_ONCE
 namespace mxferry::internal::mxfp4 {
 
-// Only functions that are not noexcept: GCC 14 and Clang refuse a table of such.
+// Not noexcept: GCC 14 and Clang reject a dispatch table of noexcept functions.
 HWY_EXPORT(decode_rows_here);
 HWY_EXPORT(target_here);
 

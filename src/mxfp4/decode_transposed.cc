@@ -26,7 +26,7 @@ void decode_transposed_here(const PackedView& packed, DType dtype, std::byte* ou
 
 #else
 
-// A tile of fewer rows, by way of copies that have them all.
+// Transposes a tile with fewer rows, using copies padded to a full tile.
 template <typename T>
 void transpose_partial_tile(const PackedView& packed, const ScaleTables& tables, T* out,
                             std::size_t out_row_stride) {
@@ -45,7 +45,7 @@ void transpose_partial_tile(const PackedView& packed, const ScaleTables& tables,
   }
 }
 
-// Rows from `row` and one group from `group` of it.
+// The rows from `row` on, with group `group` alone.
 PackedView tile_at(const PackedView& packed, std::size_t row, std::size_t group) {
   PackedView tile = packed;
   tile.blocks += row * packed.block_row_bytes + group * kBlockBytes;
@@ -55,9 +55,8 @@ PackedView tile_at(const PackedView& packed, std::size_t row, std::size_t group)
   return tile;
 }
 
-// Rows that are decoded group by group before the next rows. Their blocks and those of the next
-// stripe, which is requested meanwhile, stay in the second-level cache for models of gpt-oss's
-// size.
+// Rows decoded group by group before the next rows. Their blocks and those of the next stripe,
+// which are requested meanwhile, stay in the second-level cache for models of gpt-oss's size.
 inline constexpr std::size_t kStripeRows = 128;
 inline constexpr std::size_t kStripeTiles = kStripeRows / kTileRows;
 
@@ -69,14 +68,14 @@ PackedView stripe_at(const PackedView& packed, std::size_t row) {
   return stripe;
 }
 
-// The requests for a stripe before it is decoded.
+// Requests a stripe's data before it is decoded.
 class StripeAhead {
  public:
   explicit StripeAhead(const PackedView& stripe)
       : blocks_(stripe.blocks, stripe.block_row_bytes, stripe.groups * kBlockBytes, stripe.rows),
         scales_(stripe.scales, stripe.scale_row_bytes, stripe.groups, stripe.rows) {}
 
-  // As many lines as a tile has, so that all are requested when the stripe before is done.
+  // Requests as many lines as a tile has, so that all are requested when the stripe before is done.
   void request_tile() {
     constexpr std::size_t kTileLines = kTileRows * kBlockBytes / 64 + 1;
     for (std::size_t line = 0; line < kTileLines; ++line) blocks_.request_line();
@@ -92,7 +91,7 @@ class StripeAhead {
   RowsAhead<kAheadLocality> scales_;
 };
 
-// Scales of the full tiles of a stripe for 16 groups from `first_group`, in the order of
+// The scales of a stripe's full tiles for 16 groups from `first_group`, in the order of
 // load_columns<T>().
 inline constexpr std::size_t kPanelGroups = 16;
 struct ScalePanel {
@@ -100,7 +99,7 @@ struct ScalePanel {
   alignas(64) std::uint8_t scales[kPanelGroups][kStripeTiles][kTileRows];
 };
 
-// `groups` is how many of the 16 bytes of a row may be read.
+// `groups` is how many of a row's 16 bytes may be read.
 template <typename T>
 void load_scale_strip(const std::uint8_t* scales, std::size_t row_bytes, std::size_t groups,
                       V8 (&columns)[kPanelGroups]) {
@@ -117,7 +116,7 @@ void load_scale_strip(const std::uint8_t* scales, std::size_t row_bytes, std::si
 
 template <typename T>
 void load_scale_panel(const PackedView& stripe, std::size_t group, ScalePanel& panel) {
-  // The last panel ends with the last group, so that whole vectors can be read.
+  // The last panel ends at the last group, so that whole vectors can be read.
   panel.first_group =
       stripe.groups < kPanelGroups ? 0 : std::min(group, stripe.groups - kPanelGroups);
   for (std::size_t row = 0; row + kTileRows <= stripe.rows; row += kTileRows) {
@@ -213,7 +212,7 @@ HWY_AFTER_NAMESPACE();
 #if HWY_ONCE
 namespace mxferry::internal::mxfp4 {
 
-// Only functions that are not noexcept: GCC 14 and Clang refuse a table of such.
+// Not noexcept: GCC 14 and Clang reject a dispatch table of noexcept functions.
 HWY_EXPORT(decode_transposed_here);
 
 void decode_transposed(const PackedView& packed, DType dtype, std::byte* out,

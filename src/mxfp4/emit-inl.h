@@ -1,4 +1,4 @@
-// How the decode kernels write. Included once per target.
+// The output side of the decode kernels. Included once per target.
 
 #include <cstddef>
 #include <cstdint>
@@ -14,15 +14,15 @@
 #define MXFERRY_MXFP4_EMIT_INL_H
 #endif
 
-#if HWY_TARGET != HWY_SCALAR  // has no shuffles; falls back to the reference
+#if HWY_TARGET != HWY_SCALAR  // which has no shuffles and falls back to the reference
 
 HWY_BEFORE_NAMESPACE();
 namespace mxferry::internal::mxfp4::HWY_NAMESPACE {
 
 using namespace mxferry::internal::HWY_NAMESPACE;  // slices-inl.h
 
-// A tile is one block of each of these rows: at least 32 weights wide, which is a whole cache line
-// of a 16-bit dtype in every row of the transposed output, and as wide as a vector of bytes.
+// A tile is one block from each of this many rows: at least 32 weights wide, a whole cache line of
+// a 16-bit dtype in every row of the transposed output, and as wide as a vector of bytes.
 inline constexpr std::size_t kTileRows = kSlices == 4 ? 64 : 32;
 
 template <bool kStream, class D>
@@ -34,17 +34,17 @@ HWY_INLINE void store(hn::Vec<D> vector, D d, hn::TFromD<D>* out) {
   }
 }
 
-// Where element `position` (0 to 15) of slice `slice` of 16 * kSlices consecutive elements must lie
-// so that emit() writes them in order: an interleave takes its elements of T from the same place
-// of every slice.
+// Which of 16 * kSlices consecutive elements must be at `position` (0 to 15) of `slice` so that
+// emit() writes them in order: an interleave takes its elements of T from the same place in every
+// slice.
 template <typename T>
 constexpr std::size_t element_at(std::size_t slice, std::size_t position) {
   constexpr std::size_t kChunk = 16 / sizeof(T);
   return position / kChunk * kChunk * kSlices + slice * kChunk + position % kChunk;
 }
 
-// Writes 8 * kSlices patterns of 16 bits as T: uint16_t as they are, uint32_t widened from BF16 to
-// FP32.
+// Writes 8 * kSlices 16-bit patterns as T: unchanged for uint16_t, widened from BF16 to FP32 for
+// uint32_t.
 template <typename T, bool kStream>
 HWY_INLINE void emit(V16 patterns, T* out) {
   if constexpr (sizeof(T) == 2) {
@@ -58,8 +58,8 @@ HWY_INLINE void emit(V16 patterns, T* out) {
   }
 }
 
-// Whether every 64-byte line of the output can be written whole, past the cache. Vectors of
-// one slice would leave lines half written.
+// Whether every 64-byte line of the output can be written whole, bypassing the cache. Single-slice
+// vectors would leave lines half written.
 template <typename T>
 bool can_stream(const std::byte* out, std::size_t out_row_stride) {
   constexpr std::size_t kLine = 64;

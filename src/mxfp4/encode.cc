@@ -30,8 +30,8 @@ EncodeCounts encode_here(const DenseView& dense, const EncodeOptions& options,
 
 #else
 
-// A line is 32 elements that lie side by side in the source: those of one input for 32 rows, or of
-// one row for the 32 inputs of a block.
+// A line is 32 adjacent elements of the source: one input of 32 rows, or the 32 inputs of a block
+// in one row.
 inline constexpr std::size_t kLine = 32;
 static_assert(kLine == kEncodeRows && kLine == kBlockSize);
 
@@ -54,7 +54,7 @@ struct Bf16Line {
   }
 };
 
-// By way of FP32: its upper half, and whether the lower is zero.
+// Goes through FP32: takes the upper half, and sets the lowest bit if the lower half is not zero.
 template <class Line>
 HWY_INLINE void sticky_patterns(const typename Line::Element* in, std::uint16_t* out) {
   const D16 d16;
@@ -105,7 +105,7 @@ HWY_INLINE void magnitudes(const typename Line::Element* in, float* out) {
   }
 }
 
-// Squares of 32 x 32.
+// Transposes a square of 32 x 32.
 template <typename T>
 HWY_INLINE void transpose_square(const T (&in)[kLine][kLine], T (&out)[kLine][kLine]) {
   const hn::Repartition<T, D8> d;
@@ -137,10 +137,10 @@ class Lines {
         first_(reinterpret_cast<const Element*>(dense.data) +
                (transposed_ ? column * stride_ + row : row * stride_ + column)) {}
 
-  // Whether lines are inputs, not rows.
+  // Whether lines are inputs rather than rows.
   bool transposed() const { return transposed_; }
 
-  // Calls visit(i, line) with 32 elements for every line; what the matrix does not have is zero.
+  // Calls visit(i, line) with 32 elements for every line, padded with zeros outside the matrix.
   template <class Visit>
   HWY_INLINE void for_each(const Visit& visit) const {
     Element padded[kLine] = {};
@@ -214,21 +214,21 @@ class Encoder {
   }
 
  private:
-  // What is read at a time, so that the lines of the source are requested in long pieces: a few
-  // groups of many rows where it is transposed, else many groups of 32 rows. While one band is
-  // encoded the next is requested; both stay in the second-level cache. Some bands that differ in
-  // their groups make a panel.
+  // The unit of reading, chosen so that the source's lines are requested in long pieces: a few
+  // groups of many rows if it is transposed, else many groups of 32 rows. While one band is
+  // encoded, the next is requested; both stay in the second-level cache. Several bands that differ
+  // only in their groups make up a panel.
   struct Band {
     std::size_t row = 0;
     std::size_t group = 0;
-    std::size_t rows = 0;  // 0 after the last
+    std::size_t rows = 0;  // 0 past the last band
     std::size_t groups = 0;
   };
 
   bool transposed() const { return dense_.order == Order::transposed; }
 
   Band band_at(std::size_t row, std::size_t group) const {
-    // A whole number of bands makes a panel.
+    // A panel is a whole number of bands.
     constexpr std::size_t kTransposedGroups = kPanelGroups / 24;
     constexpr std::size_t kStraightGroups = kPanelGroups / 2;
     const std::size_t most_groups = transposed() ? kTransposedGroups : kStraightGroups;
@@ -237,7 +237,7 @@ class Encoder {
             std::min(most_groups, groups_ - group)};
   }
 
-  // All groups of some rows, then the next rows.
+  // The next band: all groups of some rows come before the next rows.
   Band after(const Band& band) const {
     if (band.group + band.groups < groups_) return band_at(band.row, band.group + band.groups);
     return band_at(band.row + band.rows, 0);
@@ -275,7 +275,7 @@ class Encoder {
     write_panel(panel_, band.rows, band.group + band.groups - group, target, options_.stores);
   }
 
-  // Up to 32 rows of a group, to their place in the panel.
+  // Encodes up to 32 rows of a group into their place in the panel.
   HWY_INLINE void encode_tile(std::size_t row, std::size_t group, PanelPlace place) {
     TileOutcome outcome;
     const std::size_t rows = std::min(kEncodeRows, dense_.rows - row);
@@ -313,7 +313,7 @@ class Encoder {
     for (std::size_t i = 0; i < rows; ++i) reference[i] = scales[i * options_.reference_row_bytes];
   }
 
-  // Counts what became of a tile, and encodes what the kernel left out.
+  // Counts a tile's outcome, and encodes the blocks that the kernel left out.
   HWY_INLINE void settle(const TileOutcome& outcome, std::size_t row, std::size_t rows,
                          std::size_t group, PanelPlace place) {
     const RowBits there = rows == kEncodeRows ? ~RowBits{0} : (RowBits{1} << rows) - 1;
@@ -378,7 +378,7 @@ HWY_EXPORT(encode_here);
 
 EncodeCounts encode(const DenseView& dense, const EncodeOptions& options,
                     const PackedTarget& target) noexcept {
-  if (dense.rows == 0 || dense.columns == 0) return {};  // there may be no memory at all
+  if (dense.rows == 0 || dense.columns == 0) return {};  // the pointers may be null
   return HWY_DYNAMIC_DISPATCH(encode_here)(dense, options, target);
 }
 

@@ -11,8 +11,8 @@
 namespace mxferry::internal::mxfp4 {
 
 // Dense weights in memory: weight (row, column) is element row * stride + column of `data`, or
-// element column * stride + row where `order` is transposed. `columns`, the input dimension, is a
-// multiple of 32. `dtype` is BF16, F16 or F32; no alignment is needed.
+// element column * stride + row if `order` is transposed. `columns`, the input dimension, is a
+// multiple of 32. `dtype` is BF16, F16 or F32. Needs no alignment.
 struct DenseView {
   const std::byte* data = nullptr;
   DType dtype = DType::BF16;
@@ -22,7 +22,7 @@ struct DenseView {
   std::size_t columns = 0;
 };
 
-// Where packed weights go; as PackedView, whose rows and groups follow from the dense ones.
+// Where to put packed weights; like PackedView, with rows and groups given by the dense weights.
 struct PackedTarget {
   std::uint8_t* blocks = nullptr;
   std::size_t block_row_bytes = 0;
@@ -32,22 +32,22 @@ struct PackedTarget {
 
 struct EncodeOptions {
   QuantMode mode = QuantMode::gptoss;
-  // The scales of a packed checkpoint of the same model, laid out as the target's; may be null. A
-  // block whose weights are all FP4_VALUES * its reference scale keeps that scale, whatever the
-  // mode: what was not changed since it was decoded gets its bytes back.
+  // The scales of a packed checkpoint of the same model, laid out like the target's; may be null. A
+  // block whose weights are all FP4_VALUES * its reference scale keeps that scale in every mode, so
+  // that weights unchanged since they were decoded get their bytes back.
   const std::uint8_t* reference_scales = nullptr;
   std::size_t reference_row_bytes = 0;
-  // `streaming` applies to the blocks, where they are aligned to 16 bytes.
+  // `streaming` applies to the blocks, if they are aligned to 16 bytes.
   Stores stores = Stores::cached;
-  // No scale above 252, under which all codes are finite: infinite weights saturate.
+  // Use no scale above 252, the last under which all codes are finite: infinite weights saturate.
   bool saturate_nonfinite = false;
 };
 
 struct EncodeCounts {
   std::uint64_t blocks = 0;
-  std::uint64_t kept = 0;       // have the reference's scale
-  std::uint64_t saturated = 0;  // have a weight beyond 6 * scale
-  // Some weight is not finite or too large for MXFP4: find_unencodable() tells.
+  std::uint64_t kept = 0;       // blocks that keep the reference's scale
+  std::uint64_t saturated = 0;  // blocks with a weight beyond 6 * scale
+  // Some weight may be nonfinite or too large for MXFP4: find_unencodable() tells.
   bool suspicious = false;
 
   EncodeCounts& operator+=(const EncodeCounts& other) noexcept {
@@ -59,12 +59,12 @@ struct EncodeCounts {
   }
 };
 
-// Quantizes. Never reads or writes outside the views. Weights that are not finite become +-6, with
-// whatever scale.
+// Quantizes. Never reads or writes outside the views. Nonfinite weights become +-6, with an
+// unspecified scale.
 EncodeCounts encode(const DenseView& dense, const EncodeOptions& options,
                     const PackedTarget& target) noexcept;
 
-// A weight that `options` does not let encode() represent: NaN; infinite, unless
+// A weight that encode() cannot represent under `options`: NaN; infinite, unless
 // saturate_nonfinite; or so large that its block would decode to infinity.
 struct Unencodable {
   std::size_t row = 0;
@@ -74,8 +74,8 @@ struct Unencodable {
 std::optional<Unencodable> find_unencodable(const DenseView& dense,
                                             const EncodeOptions& options) noexcept;
 
-// Whole tensors in memory, without gaps: [experts, rows, columns], or [experts, columns, rows]
-// where `order` is transposed, to PackedTensorView's arrays, on `threads` threads.
+// A whole dense tensor in memory, without gaps: [experts, rows, columns], or [experts, columns,
+// rows] if `order` is transposed.
 struct DenseTensorView {
   const std::byte* data = nullptr;
   DType dtype = DType::BF16;
@@ -88,7 +88,8 @@ struct DenseTensorView {
 // The matrix of one expert.
 DenseView expert_of(const DenseTensorView& tensor, std::size_t expert) noexcept;
 
-// `reference_scales` [experts, rows, columns / 32], or null. Throws only what starting threads
+// Quantizes a whole tensor into arrays like PackedTensorView's, on `threads` threads.
+// `reference_scales` is [experts, rows, columns / 32], or null. Throws only what starting threads
 // throws.
 EncodeCounts encode_tensor(const DenseTensorView& tensor, QuantMode mode,
                            const std::uint8_t* reference_scales, std::uint8_t* blocks,

@@ -1,5 +1,5 @@
-// Collects what is encoded, so that it is written in long runs: lines that are fetched for a few
-// bytes of each of many rows are what the processor would wait for. Included once per target.
+// Collects encoded weights, so that they are written in long runs: otherwise the processor would
+// wait for lines fetched for a few bytes in each of many rows. Included once per target.
 
 #include <cstddef>
 #include <cstdint>
@@ -26,10 +26,10 @@ namespace mxferry::internal::mxfp4::HWY_NAMESPACE {
 using namespace mxferry::internal::HWY_NAMESPACE;  // slices-inl.h
 
 inline constexpr std::size_t kPanelRows = 64;
-inline constexpr std::size_t kPanelGroups = 96;  // of gpt-oss all 90
+inline constexpr std::size_t kPanelGroups = 96;  // gpt-oss has 90
 
 struct EncodedPanel {
-  // An odd number of cache lines, so that neighbouring rows do not share sets of the cache.
+  // An odd number of cache lines, so that neighboring rows do not share sets of the cache.
   static constexpr std::size_t kRowBytes = kPanelGroups * kBlockBytes + 64;
 
   alignas(64) std::uint8_t blocks[kPanelRows][kRowBytes];
@@ -46,7 +46,7 @@ HWY_INLINE bool can_stream_blocks(const PackedTarget& target) {
          0;
 }
 
-// A line that two rows share still goes out whole: the rows follow one another.
+// A line that two rows share is still written whole: the rows follow one another.
 inline void stream_blocks(const std::uint8_t* from, std::uint8_t* to, std::size_t count) {
   const hn::FixedTag<std::uint8_t, kBlockBytes> d;
   for (std::size_t i = 0; i < count * kBlockBytes; i += kBlockBytes) {
@@ -76,7 +76,7 @@ inline void write_scales(const EncodedPanel& panel, std::size_t rows, std::size_
   }
 }
 
-// Writes the first rows and groups of the panel to `target`, which starts there.
+// Writes the first `rows` rows and `groups` groups of the panel to `target`, which starts there.
 inline void write_panel(const EncodedPanel& panel, std::size_t rows, std::size_t groups,
                         const PackedTarget& target, Stores stores) {
   const bool streams = stores == Stores::streaming && can_stream_blocks(target);

@@ -12,7 +12,8 @@ namespace mxferry::internal::mxfp4 {
 namespace reference {
 namespace {
 
-// Above it, and at it, scale 253 rounds a weight to 4 * 2^126, which is infinite in FP32.
+// From this magnitude on, scale 253 rounds a weight to 4 * 2^126 or more, which is infinite in
+// FP32.
 constexpr double kFirstTooLarge = 0x1.Cp127;
 constexpr std::uint8_t kLastFiniteScale = 252;
 
@@ -35,7 +36,7 @@ double float_value(std::uint32_t bits) noexcept {
   return value;
 }
 
-// The magnitude in units of the scale.
+// The weight's magnitude in units of the scale.
 double units(double weight, std::uint8_t scale) noexcept {
   return std::ldexp(std::fabs(weight), kScaleBias - scale);
 }
@@ -50,8 +51,8 @@ double largest_magnitude(const double* weights) noexcept {
   return largest;
 }
 
-// Whether `scale` has less squared error over the block than the next one. Every term is a multiple
-// of a power of two and small: see least_error-inl.h.
+// Whether `scale` has a smaller squared error over the block than the next scale. Every term is a
+// small multiple of a power of two: see least_error-inl.h.
 bool has_less_error_than_next(const double* weights, std::uint8_t scale) noexcept {
   double difference = 0;
   for (int i = 0; i < kBlockSize; ++i) {
@@ -112,7 +113,7 @@ int code_of(double weight, std::uint8_t scale) noexcept {
   for (int i = 0; i < 7; ++i) {
     const double middle =
         (kValues[static_cast<std::size_t>(i)] + kValues[static_cast<std::size_t>(i) + 1]) / 2;
-    // The even one of two neighbours is the one with an even code.
+    // The even one of two neighbors is the one with an even code.
     if (magnitude < middle || (magnitude == middle && i % 2 == 0)) {
       code = i;
       break;

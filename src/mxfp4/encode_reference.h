@@ -7,18 +7,18 @@
 #include "mxfp4/encode.h"
 #include "mxfp4/quant_table.h"
 
-// Quantizing, one block at a time in double precision, where everything is exact and nothing is
-// shared with the kernels: the truth that they are tested against, and what encodes the blocks that
-// they leave out.
+// Quantizes one block at a time in double precision, where everything is exact, and shares no
+// arithmetic with the kernels: the reference that they are tested against, and the encoder of
+// blocks that they leave out.
 namespace mxferry::internal::mxfp4::reference {
 
-// The options' row of the table, with no scale above 252 where they say so.
+// The table row of the options' mode, limited to scale 252 if the options say so.
 QuantRow row_of(const EncodeOptions& options) noexcept;
 
-// The weight (row, column), exactly.
+// The exact value of weight (row, column).
 double weight_at(const DenseView& dense, std::size_t row, std::size_t column) noexcept;
 
-// The scale of a block with this largest magnitude; for ScaleRule::least_error that of `fit`.
+// The scale of a block with this largest magnitude; for ScaleRule::least_error, that of `fit`.
 std::uint8_t scale_of(double largest, ScaleRule rule, const QuantRow& row) noexcept;
 
 // The code of a weight under a scale below 255: nearest, ties to even, saturating.
@@ -36,7 +36,7 @@ struct Block {
 Block encode_block(const double* weights, const QuantRow& row,
                    std::optional<std::uint8_t> reference_scale, std::uint8_t* block) noexcept;
 
-// As mxfp4::encode().
+// Like mxfp4::encode().
 EncodeCounts encode(const DenseView& dense, const EncodeOptions& options,
                     const PackedTarget& target) noexcept;
 

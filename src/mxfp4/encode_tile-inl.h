@@ -1,5 +1,5 @@
-// Quantizes a tile: one block of each of 32 rows, rows as the lanes of vectors. Included once per
-// target.
+// Quantizes a tile: one block from each of 32 rows, with rows as the lanes of vectors. Included
+// once per target.
 
 #include <algorithm>
 #include <cstddef>
@@ -29,33 +29,33 @@ using namespace mxferry::internal::HWY_NAMESPACE;  // slices-inl.h
 inline constexpr std::size_t kEncodeRows = 32;
 inline constexpr std::size_t kEncodeStripRows = 8 * kSlices;
 
-// The weights of a tile as 16-bit patterns: BF16, the lowest bit set where the source had more bits
-// that are not zero. All that quantizing asks is how weights compare with numbers of few bits, and
-// that such a "sticky" bit answers exactly.
+// The weights of a tile as 16-bit patterns: BF16, with the lowest bit set if the source had further
+// nonzero bits. Quantizing only asks how weights compare with numbers of few bits, and with this
+// "sticky" bit the answer is exact.
 struct StagedTile {
   alignas(64) std::uint16_t weights[kBlockSize][kEncodeRows];
 };
 
-// The requests for what will be staged later.
+// Requests the source data that will be staged later.
 using SourceAhead = RowsAhead<kAheadLocality>;
 
 // A bit for each row of a tile.
 using RowBits = std::uint32_t;
 
 struct TileOutcome {
-  RowBits kept = 0;        // under the reference's scale
+  RowBits kept = 0;        // keeps the reference's scale
   RowBits saturated = 0;   // some weight is beyond 6 * scale
-  RowBits suspicious = 0;  // some weight is not finite, or beyond 1.75 * 2^127
-  RowBits tiny = 0;        // not encoded: its weights are too small for the arithmetic here
+  RowBits suspicious = 0;  // some weight is not finite, or at least 1.75 * 2^127
+  RowBits tiny = 0;        // not encoded: too small for the arithmetic here
 };
 
-// The scale below which a quarter of it need not be a normal BF16 number.
+// The smallest scale whose quarter is a normal BF16 number.
 inline constexpr std::uint8_t kLeastVectorScale = 3;
 inline constexpr std::uint16_t kMagnitude = 0x7FFF;
 inline constexpr int kMantissaBits = 7;  // of BF16
 
-// Patterns are compared as differences from a quarter of the scale, so that the exponent field of a
-// difference is 0 for weights of [0.25, 0.5) * scale, 4 for [4, 8) * scale. Differences of
+// Patterns are compared by their difference from a quarter of the scale. The exponent field of a
+// difference is 0 for weights in [0.25, 0.5) * scale, 4 for [4, 8) * scale. Differences of
 // magnitudes that are exactly a value of E2M1:
 //   0.5: 0x080   1: 0x100   1.5: 0x140   2: 0x180   3: 0x1C0   4: 0x200   6: 0x240
 inline constexpr std::uint16_t kDifferenceOfHalf = 0x080;
@@ -79,7 +79,7 @@ HWY_INLINE RowBits row_bits(Mask mask) {
   return bits;
 }
 
-// What must be added to a maximum so that its exponent field is the scale's plus 2.
+// The amount to add to a maximum so that its exponent field is the scale's plus 2.
 HWY_INLINE std::uint16_t round_up(ScaleRule rule) {
   switch (rule) {
     case ScaleRule::floor:
@@ -97,20 +97,20 @@ HWY_INLINE V16 scales_of(V16 maxima, ScaleRule rule, const QuantRow& row) {
   return hn::Max(hn::Min(scales, set16(row.most_scale)), set16(row.least_scale));
 }
 
-// Two inputs of the same rows as one vector: the first in the low byte of every lane.
+// Combines two inputs of the same rows into one vector: the first in the low byte of every lane.
 HWY_INLINE V16 interleave(V16 low, V16 high) {
   return hn::Or(low, hn::ShiftLeft<8>(high));
 }
 
-// The magnitudes' codes, of pairs of inputs as interleave() has them. With RNE, bit 6 of a
-// difference says whether the tie below it goes up. After that, codes begin at the multiples 1, 7,
-// 10, 12, 14, 16 and 18 of 32.
+// The codes of magnitudes, for pairs of inputs as in interleave(). Under round-to-nearest-even, bit
+// 6 of a difference says whether the tie below it rounds up. After that rounding, codes 1 to 7
+// begin at the multiples 1, 7, 10, 12, 14, 16 and 18 of 32.
 HWY_INLINE V8 codes_of(V16 low, V16 high) {
   const auto steps = [](V16 difference) {
     const V16 odd = hn::And(hn::ShiftRight<6>(difference), set16(1));
     return hn::ShiftRight<5>(hn::Add(hn::Add(difference, set16(31)), odd));
   };
-  constexpr std::uint16_t kMostDifference = 0x3FF;  // its step fits a byte
+  constexpr std::uint16_t kMostDifference = 0x3FF;  // its step fits into a byte
   const D8 d8;
   const V16 most = set16(kMostDifference);
   const V8 step =
@@ -118,11 +118,11 @@ HWY_INLINE V8 codes_of(V16 low, V16 high) {
   alignas(16) static constexpr std::uint8_t kCodes[16] = {1, 1, 1, 1, 2, 2, 2, 3,
                                                           3, 4, 4, 5, 5, 6, 6, 7};
   const V8 index = hn::Min(hn::SaturatedSub(step, hn::Set(d8, 3)), hn::Set(d8, 15));
-  // Step 0 alone is code 0.
+  // Only step 0 is code 0.
   return hn::Min(step, hn::TableLookupBytes(hn::LoadDup128(d8, kCodes), index));
 }
 
-// One strip of a tile: as many rows as a vector of patterns has lanes.
+// A strip of a tile: as many rows as a vector of patterns has lanes.
 class Strip {
  public:
   HWY_INLINE Strip(const StagedTile& tile, std::size_t first_row)
@@ -139,7 +139,7 @@ class Strip {
     return hn::And(weight(input), set16(kMagnitude));
   }
 
-  // Rows all of whose weights are values of E2M1 times the scale, which is at least
+  // The rows in which all weights are values of E2M1 times the scale, which is at least
   // kLeastVectorScale.
   HWY_INLINE hn::Mask<D16> exact_under(V16 scales) const {
     const V16 quarter = quarter_of(scales);
@@ -158,9 +158,9 @@ class Strip {
     return hn::Eq(wrong, hn::Zero(D16()));
   }
 
-  // The strip's blocks under these scales, EncodedPanel::kRowBytes apart. Lanes with smaller scales
-  // get nonsense, but for rows of zeros. Requests `lines` lines that will be read later, spread
-  // over the work: in one burst they would wait for each other.
+  // Writes the strip's blocks under these scales, EncodedPanel::kRowBytes apart. Lanes with a scale
+  // below kLeastVectorScale get garbage, except for rows of zeros. Requests `lines` lines that will
+  // be read later, spread over the work: in one burst they would wait for each other.
   HWY_INLINE void quantize(V16 scales, std::uint8_t* blocks, SourceAhead& ahead,
                            std::size_t lines) const {
     const V16 quarter = quarter_of(scales);
@@ -179,7 +179,7 @@ class Strip {
   }
 
  private:
-  // The byte of every row that holds the inputs `input` and `input` + 1, in 16 bits.
+  // For every row, the byte that holds inputs `input` and `input` + 1, in 16 bits.
   HWY_INLINE V16 block_byte(std::size_t input, V16 quarter) const {
     const V16 low = weight(input);
     const V16 high = weight(input + 1);
@@ -197,9 +197,9 @@ class Strip {
   V16 maxima_;
 };
 
-// Encodes the rows of one strip. `best` holds the scales of ScaleRule::least_error and is null for
-// the other rules; `reference` those of the reference, or null. Requests lines_ahead lines.
-// Writes to `panel`, from `place` on.
+// Encodes the rows of one strip into `panel`, from `place` on. `best` holds the scales of
+// ScaleRule::least_error and is null for other rules; `reference` holds the reference's scales, or
+// is null. Requests lines_ahead lines.
 inline void encode_strip(const StagedTile& tile, std::size_t first_row, const QuantRow& row,
                          const std::uint16_t* best, const std::uint16_t* reference,
                          SourceAhead& ahead, std::size_t lines_ahead, PanelPlace place,
@@ -210,7 +210,7 @@ inline void encode_strip(const StagedTile& tile, std::size_t first_row, const Qu
   const auto is_zero = hn::Eq(maxima, hn::Zero(d16));
   V16 scales = best != nullptr ? hn::LoadU(d16, best) : scales_of(maxima, row.scale, row);
   scales = hn::IfThenElse(is_zero, set16(row.zero_block), scales);
-  // Unsigned comparisons by saturation: older instruction sets lack them.
+  // Unsigned comparison by saturation: older instruction sets lack the real one.
   const auto less = [&](V16 a, V16 b) { return hn::Ne(hn::SaturatedSub(b, a), hn::Zero(d16)); };
   const V16 least = set16(kLeastVectorScale);
   auto is_small = less(scales, least);

@@ -1,5 +1,5 @@
-// Decodes and transposes a tile whatever its scales: rows are looked up in the tables of their
-// scales, and the patterns transposed. Included once per target.
+// Decodes and transposes a tile with any scales: looks each row up in the table of its scale, then
+// transposes the patterns. Included once per target.
 
 #include <cstddef>
 #include <cstdint>
@@ -25,8 +25,9 @@ namespace mxferry::internal::mxfp4::HWY_NAMESPACE {
 inline constexpr std::size_t kExactStripRows = 8 * kSlices;  // rows side by side in a vector
 inline constexpr std::size_t kExactStrips = kTileRows / kExactStripRows;
 
-// Patterns of 16 bits of one tile, decoded and not yet transposed. A vector holds, for kSlices
-// rows, the 8 weights of a quarter: 0 and 1 the even ones of each half block, 2 and 3 the odd ones.
+// The 16-bit patterns of a tile, decoded but not yet transposed. A vector holds, for kSlices rows,
+// the 8 weights of a quarter: quarters 0 and 1 are the even weights of each half block, 2 and 3 the
+// odd ones.
 struct DecodedTile {
   alignas(64) std::uint16_t vectors[4][kExactStrips][8][8 * kSlices];
 };

@@ -8,15 +8,15 @@
 namespace mxferry::internal::mxfp4 {
 namespace {
 
-// Scales from this one on take some code to infinity, or are NaN.
+// From this scale on, some code is infinite or NaN.
 constexpr std::uint8_t kFirstNonfiniteScale = 253;
-// Between these, both included, FP16 holds every product: half of the unit is at least 2^-24, and
-// six times the unit at most 65504.
+// From the first to the last of these, FP16 holds every product: half of the unit is at least
+// 2^-24, and six times the unit at most 65504.
 constexpr std::uint8_t kFirstExactHalfScale = 104;
 constexpr std::uint8_t kLastExactHalfScale = 140;
 
-// Whether a scale of the row is outside [least, most]. A plain reduction, which the compiler turns
-// into vector code: in almost every row it finds nothing.
+// Whether a scale of the row is outside [least, most]. A plain reduction, which the compiler
+// vectorizes: it finds nothing in almost every row.
 bool any_outside(const std::uint8_t* scales, std::size_t count, std::uint8_t least,
                  std::uint8_t most) noexcept {
   std::uint8_t found_least = 255;
@@ -29,7 +29,7 @@ bool any_outside(const std::uint8_t* scales, std::size_t count, std::uint8_t lea
 }
 
 // Calls visit(index, block, scale) for the blocks with a scale outside [least, most], by row and
-// then group, until it returns false.
+// then by group, until it returns false.
 template <typename Visit>
 void for_each_block_outside(const PackedView& packed, std::uint8_t least, std::uint8_t most,
                             const Visit& visit) {
@@ -53,14 +53,14 @@ int largest_magnitude(const std::uint8_t* block) noexcept {
   return largest;
 }
 
-// Code 6 is 4, code 4 is 2: with these scales they are 2^128.
+// Code 6 is 4, code 4 is 2: under scales 253 and 254, respectively, they are 2^128.
 bool is_nonfinite(const std::uint8_t* block, std::uint8_t scale) noexcept {
   if (scale < kFirstNonfiniteScale) return false;
   if (scale == 255) return true;
   return largest_magnitude(block) >= (scale == 254 ? 4 : 6);
 }
 
-// What FP16 does to the magnitude of a code; NaN counts as nothing.
+// What FP16 loses of a code's magnitude; nothing for NaN.
 struct HalfLoss {
   bool overflow = false;
   bool underflow = false;

@@ -17,8 +17,8 @@ struct Tally {
   std::size_t exact = 0;
 
   bool holds_for_all() const { return runs > 0 && exact == runs; }
-  // One failure in fifty is no accident: where all runs of the other direction are exact, so would
-  // these be, if this were the one.
+  // One failure in fifty is no accident: if the blocks ran in this direction, all runs would be
+  // exact.
   bool clearly_fails() const {
     constexpr std::size_t kOneIn = 50;
     return (runs - exact) * kOneIn >= runs && runs > exact;
@@ -32,7 +32,7 @@ bool is_finite(const Run& run) noexcept {
   return true;
 }
 
-// Runs without a weight say nothing.
+// Runs of zeros say nothing.
 void count(const Run& run, Tally& tally) noexcept {
   const EncodeOptions options{.mode = QuantMode::ocp};
   const QuantRow row = reference::row_of(options);
@@ -40,7 +40,7 @@ void count(const Run& run, Tally& tally) noexcept {
   for (const double weight : run) largest = std::fmax(largest, std::fabs(weight));
   if (largest == 0) return;
   ++tally.runs;
-  // The scale of `ocp` holds every block exactly that any scale holds.
+  // Any block that is exact under some scale is exact under that of `ocp`.
   const std::uint8_t scale = reference::scale_of(largest, row.scale, row);
   tally.exact += is_finite(run) && reference::is_exact_under(run.data(), scale);
 }

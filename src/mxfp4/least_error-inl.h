@@ -29,7 +29,7 @@ using D64 = hn::Repartition<double, D8>;
 using VF = hn::Vec<DF>;
 inline constexpr std::size_t kFloats = 4 * kSlices;
 
-// BF16 magnitudes lie in the staged tile as they are.
+// BF16 magnitudes are in the staged tile unchanged.
 HWY_INLINE VF load_magnitudes(const StagedTile& tile, std::size_t input, std::size_t first_row) {
   const hn::Rebind<std::uint16_t, D32> d_half;
   const auto patterns =
@@ -41,26 +41,27 @@ HWY_INLINE VF load_magnitudes(const ExactTile& tile, std::size_t input, std::siz
   return hn::Load(DF(), tile.magnitudes[input] + first_row);
 }
 
-// Of scales below 254.
+// For scales below 254.
 HWY_INLINE VF reciprocals_of(const std::uint16_t* scales) {
   const auto exponents = hn::PromoteTo(D32(), hn::Load(hn::Rebind<std::uint16_t, D32>(), scales));
   return hn::BitCast(DF(), hn::ShiftLeft<23>(hn::Sub(hn::Set(D32(), 254), exponents)));
 }
 
-// The largest powers of two that numbers are not below.
+// The largest power of two not above each number, 0 for numbers below the normal range.
 HWY_INLINE VF powers_of(VF numbers) {
   return hn::BitCast(DF(), hn::And(hn::BitCast(D32(), numbers), hn::Set(D32(), 0x7F800000)));
 }
 
-// The nearest value of E2M1 times `scale`, ties to even: adding 1.5 * 2^23 times the step between
-// values, which is half of a power of two, rounds to a multiple of it.
+// The nearest value of E2M1 times `scale`, ties to even. The step between values is half of the
+// larger of `powers` and `scale`; adding and subtracting 1.5 * 2^23 times the step rounds to a
+// multiple of it.
 HWY_INLINE VF nearest_value(VF weights, VF powers, float scale) {
   const DF d;
   const VF rounder = hn::Mul(hn::Max(powers, hn::Set(d, scale)), hn::Set(d, 0x1.8p22F));
   return hn::Min(hn::Sub(hn::Add(weights, rounder), rounder), hn::Set(d, 6 * scale));
 }
 
-// Sums of products, whose terms are exact in FP32.
+// Sums products that are exact in FP32.
 template <typename T>
 class Sums;
 
@@ -95,11 +96,11 @@ class Sums<double> {
   hn::Vec<D64> upper_;
 };
 
-// For kFloats rows: whether the scale `finer` has less squared error than the next one, as 1 or 0.
-// The difference of the errors is summed, (x - a)^2 - (x - b)^2 = (b - a)(2x - a - b). A weight of
-// less than a quarter of the scale has a = b = 0. For the others 2x - a - b is exact in FP32, and
-// b - a is 0 or a power of two, so that terms are exact multiples of one power of two; their sum is
-// exact in FP32 for weights of up to 8 significant bits (BF16), in FP64 for any.
+// For kFloats rows: whether the scale `finer` has a smaller squared error than the next scale, as 1
+// or 0. Sums the difference of the errors, (x - a)^2 - (x - b)^2 = (b - a)(2x - a - b). A weight
+// below a quarter of the scale has a = b = 0. For others 2x - a - b is exact in FP32, and b - a is
+// 0 or a power of two, so that terms are exact multiples of one power of two; their sum is exact in
+// FP32 for weights of up to 8 significant bits (BF16), in FP64 for any.
 template <typename T, class Tile>
 HWY_INLINE void compare_errors(const Tile& tile, std::size_t first_row, const std::uint16_t* finer,
                                std::uint16_t* finer_is_better) {
@@ -119,7 +120,7 @@ HWY_INLINE void compare_errors(const Tile& tile, std::size_t first_row, const st
   }
 }
 
-// The scales of a strip's rows, from magnitudes that `tile` has exactly. T is float where the
+// Chooses the scales of a strip's rows from `tile`, which has exact magnitudes. T is float if the
 // source is BF16, else double.
 template <typename T, class Tile>
 void least_error_scales(const StagedTile& staged, const Tile& tile, std::size_t first_row,
@@ -133,7 +134,7 @@ void least_error_scales(const StagedTile& staged, const Tile& tile, std::size_t 
   for (std::size_t i = 0; i < kEncodeStripRows; i += kFloats) {
     compare_errors<T>(tile, first_row + i, finer + i, finer_is_better + i);
   }
-  // Where both rules agree there is nothing to choose.
+  // If both rules agree, there is nothing to choose.
   const V16 gain = hn::Min(hn::Sub(coarser, hn::Load(d16, finer)), hn::Load(d16, finer_is_better));
   hn::StoreU(hn::Sub(coarser, gain), d16, scales);
 }

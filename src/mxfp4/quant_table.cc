@@ -9,8 +9,8 @@ namespace {
 using enum Rounding;
 using enum ZeroSign;
 
-// By QuantMode. Scale 253 can hold a maximum of just over 1.5 * 2^127 as 3 * 2^126; `floor` and
-// `even` saturate there, so that they never make a block that decodes to infinity.
+// Indexed by QuantMode. Scale 253 can hold a maximum of just over 1.5 * 2^127 as 3 * 2^126; `floor`
+// and `even` saturate there, so that they never make a block that decodes to infinity.
 constexpr std::array<QuantRow, 4> kRows = {{
     {QuantMode::gptoss, "gptoss", ScaleRule::fit, nearest_even, kept, 0, 0, 253},
     {QuantMode::ocp, "ocp", ScaleRule::floor, nearest_even, kept, 0, 0, 252},

@@ -8,21 +8,21 @@
 
 namespace mxferry::internal::mxfp4 {
 
-// How the scale follows from the largest magnitude of a block, max = m * 2^k with 1 <= m < 2.
+// How a block's largest magnitude, max = m * 2^k with 1 <= m < 2, determines its scale.
 enum class ScaleRule : std::uint8_t {
-  fit,          // 2^(k - 2), twice that where m > 1.5: nothing is beyond 6 times the scale
+  fit,          // 2^(k - 2), or twice that if m > 1.5: nothing is beyond 6 times the scale
   floor,        // 2^(k - 2)
-  even,         // 2^(k - 2), twice that where m >= 1.75
-  least_error,  // of floor's and fit's the one with less squared error, fit's where they tie
+  even,         // 2^(k - 2), or twice that if m >= 1.75
+  least_error,  // floor's or fit's, whichever has less squared error; fit's on a tie
 };
 
-// How a weight between two values of E2M1 is rounded.
+// How to round a weight between two values of E2M1.
 enum class Rounding : std::uint8_t { nearest_even };
 
-// What sign a zero gets, and a weight that rounds to zero.
+// The sign of a zero, and of a weight that rounds to zero.
 enum class ZeroSign : std::uint8_t { kept };
 
-// One public way to quantize, with everything in which such ways differ.
+// A public mode, with every property in which modes differ.
 struct QuantRow {
   QuantMode mode = QuantMode::gptoss;
   std::string_view name;

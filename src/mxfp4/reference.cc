@@ -66,8 +66,8 @@ std::uint32_t round_to(DType dtype, double value) noexcept {
 
   const int exponent = std::max(std::ilogb(value), 1 - bias);
   // Magnitude in units of the last place of that exponent: below 2^mantissa_bits if subnormal,
-  // 2^(mantissa_bits + 1) if rounding carried into the next exponent. Either way the pattern
-  // continues without a seam.
+  // 2^(mantissa_bits + 1) if rounding carried into the next exponent. Either way the patterns are
+  // contiguous.
   const double units = std::nearbyint(std::ldexp(std::fabs(value), mantissa_bits - exponent));
   const std::int64_t magnitude = (static_cast<std::int64_t>(exponent + bias - 1) << mantissa_bits) +
                                  static_cast<std::int64_t>(units);

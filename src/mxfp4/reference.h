@@ -6,15 +6,15 @@
 #include "mxferry/dtype.h"
 #include "mxfp4/decode.h"
 
-// The meaning of MXFP4, one weight at a time and with nothing shared with the kernels: the truth
-// that they are tested against, and the fallback where there are no vectors.
+// Decodes MXFP4 one weight at a time, sharing nothing with the kernels: the reference that they are
+// tested against, and the fallback for targets without vectors.
 namespace mxferry::internal::mxfp4::reference {
 
-// FP4_VALUES[code] * 2^(scale - 127) without rounding, NaN for scale 255. Above FP32's range this
-// is still finite. `code` is 0 to 15.
+// FP4_VALUES[code] * 2^(scale - 127) without rounding, NaN for scale 255. Finite even above FP32's
+// range. `code` is 0 to 15.
 double exact_value(std::uint8_t scale, int code) noexcept;
 
-// The nearest BF16, FP16 or FP32 number, ties to even, overflow to infinity; as its bit pattern.
+// The bit pattern of the nearest BF16, FP16 or FP32 number, ties to even, overflow to infinity.
 std::uint32_t round_to(DType dtype, double value) noexcept;
 
 // The code of weight i (0 to 31) of a block.
@@ -22,7 +22,7 @@ constexpr int code_at(const std::uint8_t* block, int i) noexcept {
   return (block[i / 2] >> (4 * (i % 2))) & 15;
 }
 
-// As mxfp4::decode_rows() and mxfp4::decode_transposed().
+// Like mxfp4::decode_rows() and mxfp4::decode_transposed().
 void decode_rows(const PackedView& packed, DType dtype, std::byte* out,
                  std::size_t out_row_stride) noexcept;
 void decode_transposed(const PackedView& packed, DType dtype, std::byte* out,

@@ -5,9 +5,9 @@
 
 namespace mxferry::internal::mxfp4 {
 
-// Asks the processor for rows that will be read later, a cache line at a time, so that the requests
-// can be spread over the work on the rows before them. kLocality as for __builtin_prefetch: 3 asks
-// for them in the first-level cache, 2 in the second.
+// Prefetches rows that will be read later, one cache line at a time, so that the requests can be
+// spread over the work on earlier rows. kLocality is as for __builtin_prefetch: 3 requests the
+// first-level cache, 2 the second.
 template <int kLocality>
 class RowsAhead {
  public:

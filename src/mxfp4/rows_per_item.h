@@ -5,9 +5,9 @@
 
 namespace mxferry::internal::mxfp4 {
 
-// Rows of one expert that a thread works on at a time: all of them where there are experts enough
-// for all threads to end at about the same time. Otherwise a multiple of a cache line of any dtype,
-// so that no two threads write to the same line.
+// Rows of one expert that a thread works on at a time: all of them if there are enough experts for
+// all threads to end at about the same time. Otherwise a multiple of a cache line of any dtype, so
+// that no two threads write to the same line.
 inline std::size_t rows_per_item(std::size_t experts, std::size_t rows, int threads) {
   constexpr std::size_t kItemsPerThread = 16;
   constexpr std::size_t kRowUnit = 128;

@@ -14,12 +14,12 @@ struct ScaleTable {
   std::array<std::uint8_t, 16> high;
 };
 
-// By scale. 8 KiB, of which a tensor uses a few dozen rows.
+// Indexed by scale. 8 KiB, of which a tensor uses a few dozen rows.
 using ScaleTables = std::array<ScaleTable, 256>;
 
 namespace detail {
 
-// The codes 1 to 7 as 2^exponent * (1 + half / 2).
+// Codes 1 to 7 as 2^exponent * (1 + half / 2).
 struct Magnitude {
   int exponent;
   int half;
@@ -27,7 +27,7 @@ struct Magnitude {
 inline constexpr std::array<Magnitude, 8> kMagnitudes = {
     {{0, 0}, {-1, 0}, {0, 0}, {0, 1}, {1, 0}, {1, 1}, {2, 0}, {2, 1}}};
 
-// The pattern of a code under a scale in a format of 16 bits, rounded to nearest even.
+// The pattern of a code under a scale in a 16-bit format, rounded to nearest even.
 constexpr std::uint16_t pattern(int scale, int code, int exponent_bits) {
   const int mantissa_bits = 15 - exponent_bits;
   const int infinity = ((1 << exponent_bits) - 1) << mantissa_bits;

@@ -1,6 +1,6 @@
 // Decodes and transposes a tile with scales from the middle of the range, where a weight is its
-// code's pattern with the scale added to the exponent. Rows become elements of vectors first, while
-// a weight still is half a byte. Included once per target.
+// code's pattern with the scale added to the exponent. Rows are transposed first, while a weight is
+// still half a byte. Included once per target.
 
 #include <algorithm>
 #include <cstddef>
@@ -24,19 +24,19 @@
 HWY_BEFORE_NAMESPACE();
 namespace mxferry::internal::mxfp4::HWY_NAMESPACE {
 
-inline constexpr std::size_t kStripRows = 16 * kSlices;  // a byte of each in a vector
+inline constexpr std::size_t kStripRows = 16 * kSlices;  // one byte of each per vector
 
-// Within 16 bits: the lower bits of a byte are those of the byte before it.
+// Shifts within 16-bit lanes: the low bits of an upper byte come from the byte before it.
 template <int kBits>
 HWY_INLINE V8 shift_left(V8 bytes) {
   return hn::BitCast(D8(), hn::ShiftLeft<kBits>(hn::BitCast(D16(), bytes)));
 }
 
-// High bytes of patterns are looked up with this much added, but for code 0 as 0. Then a
-// subtraction with saturation adds the scale to the exponent and leaves zeros alone.
+// High bytes in the tables have this much added, except that of code 0, which stays 0. A saturating
+// subtraction then adds the scale to the exponent and leaves zeros alone.
 inline constexpr int kHighBias = 128;
 
-// The magnitudes of codes under `scale` as the two bytes of patterns, the high ones biased.
+// The byte tables of the magnitudes in `table`, with high bytes biased, less `added`.
 constexpr ScaleTable bias_magnitudes(const ScaleTable& table, int added) {
   ScaleTable biased{};
   for (std::size_t code = 1; code < 8; ++code) {
@@ -51,20 +51,21 @@ HWY_INLINE V8 with_sign(V8 magnitudes, V8 signs) {
   return hn::OrAnd(magnitudes, signs, hn::Set(D8(), 0x80));
 }
 
-// Writes patterns of 16 bits, given as their bytes.
+// Writes 16-bit patterns, given as low and high bytes.
 template <typename T, bool kStream>
 HWY_INLINE void emit_bytes(V8 low, V8 high, T* out) {
   emit<T, kStream>(hn::BitCast(D16(), hn::InterleaveLower(D8(), low, high)), out);
   emit<T, kStream>(hn::BitCast(D16(), hn::InterleaveUpper(D8(), low, high)), out + 8 * kSlices);
 }
 
-// Of a decode to BF16, or to FP32 by way of it. No product is subnormal or infinite. The lowest bit
-// of an exponent lies in the low byte, so that odd scales have tables of their own.
+// Decodes to BF16, or through BF16 to FP32. No product is subnormal or infinite. The lowest bit of
+// an exponent is in the low byte, so odd scales have their own tables.
 struct UsualBf16 {
   static constexpr std::uint8_t kLeastScale = 2;
   static constexpr std::uint8_t kMostScale = 252;
 
-  // Magnitudes under scales 126 and 127, less the 63 that half of either adds to the high byte.
+  // Magnitudes under scales 126 and 127, less the 63 that half of either scale adds to the high
+  // byte.
   alignas(16) static constexpr ScaleTable kTable = [] {
     ScaleTable both = bias_magnitudes(kBf16Tables[126], 63);
     const ScaleTable odd = bias_magnitudes(kBf16Tables[127], 63);
@@ -73,8 +74,8 @@ struct UsualBf16 {
     return both;
   }();
 
-  V8 odd;   // 8, the place of the second tables, where the scale is odd
-  V8 less;  // to be subtracted from the high byte
+  V8 odd;   // 8, the offset of the second tables, if the scale is odd
+  V8 less;  // subtracted from the high byte
   V8 low_bytes;
   V8 high_bytes;
 
@@ -84,7 +85,7 @@ struct UsualBf16 {
         low_bytes(hn::LoadDup128(D8(), kTable.low.data())),
         high_bytes(hn::LoadDup128(D8(), kTable.high.data())) {}
 
-  // `bits` has the magnitudes of codes in bits 0 to 2, `signs` their signs in bit 7.
+  // `bits` has the codes' magnitudes in bits 0 to 2, `signs` their signs in bit 7.
   template <typename T, bool kStream>
   HWY_INLINE void decode(V8 bits, V8 signs, T* out) const {
     const V8 codes = hn::OrAnd(odd, bits, hn::Set(D8(), 7));
@@ -94,14 +95,14 @@ struct UsualBf16 {
   }
 };
 
-// Of a decode to FP16. Every product is a normal number, whose low byte is zero.
+// Decodes to FP16. Every product is a normal number whose low byte is zero.
 struct UsualF16 {
   static constexpr std::uint8_t kLeastScale = 114;
   static constexpr std::uint8_t kMostScale = 140;
 
   alignas(16) static constexpr ScaleTable kTable = bias_magnitudes(kF16Tables[kScaleBias], 0);
 
-  V8 less;  // to be subtracted from the high byte
+  V8 less;  // subtracted from the high byte
   V8 high_bytes;
 
   explicit HWY_INLINE UsualF16(V8 scales)
@@ -116,8 +117,8 @@ struct UsualF16 {
   }
 };
 
-// The bytes of kStripRows rows of one column of 16, as vectors: bytes[j] is byte j of every row, in
-// the order of element_at<T>().
+// Loads 16 adjacent bytes from each of kStripRows rows: bytes[j] is byte j of every row, in the
+// order of element_at<T>().
 template <typename T>
 HWY_INLINE void load_columns(const std::uint8_t* in, std::size_t row_bytes, V8 (&bytes)[16]) {
   for (std::size_t i = 0; i < 16; ++i) {
@@ -127,7 +128,7 @@ HWY_INLINE void load_columns(const std::uint8_t* in, std::size_t row_bytes, V8 (
   transpose_slices(D8(), bytes);
 }
 
-// Whether all of the scales of a strip are such that Usual decodes them.
+// Whether Usual can decode all of a strip's scales.
 template <class Usual>
 HWY_INLINE bool are_usual(V8 scales) {
   const D8 d8;
@@ -136,7 +137,7 @@ HWY_INLINE bool are_usual(V8 scales) {
   return hn::AllTrue(d8, hn::Eq(hn::Or(below, above), hn::Zero(d8)));
 }
 
-// One strip of a tile; `scales` in the order of load_columns().
+// Decodes and transposes a strip of a tile; `scales` are in the order of load_columns().
 template <class Usual, typename T, bool kStream>
 HWY_INLINE void transpose_usual_strip(const std::uint8_t* blocks, std::size_t block_row_bytes,
                                       V8 scales, T* out, std::size_t out_row_stride) {

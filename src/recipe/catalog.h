@@ -9,15 +9,15 @@
 
 namespace mxferry::internal {
 
-// A part of a tensor: a box of it, row-major, in one place of a file.
+// A chunk of a tensor: a box of it, stored row-major in one place in a file.
 struct StoredChunk {
-  Shape offsets;  // where the box begins in the tensor, by dimension, in elements
-  Shape sizes;    // of the box
+  Shape offsets;  // start of the box in the tensor, by dimension, in elements
+  Shape sizes;    // size of the box
   std::size_t shard = 0;
   std::uint64_t offset = 0;  // of its first byte in that file
 };
 
-// A tensor as a file holds it, or will hold it.
+// A tensor as it is, or will be, stored in a file.
 struct StoredTensor {
   std::string name;
   DType dtype = DType::U8;
@@ -25,11 +25,11 @@ struct StoredTensor {
   std::size_t shard = 0;     // which file
   std::uint64_t offset = 0;  // of its first byte in that file, header included
   std::uint64_t byte_count = 0;
-  // Of a distributed checkpoint that is read: the parts, at least one, which hold every element
-  // once, by the first element that they hold. Where there are several, `shard` and `offset` are
-  // those of the first.
+  // Only in a distributed checkpoint that is read: the chunks, at least one, which together hold
+  // every element once, ordered by their first element. If there are several, `shard` and `offset`
+  // are those of the first.
   std::vector<StoredChunk> chunks = {};
-  // Of how many tensors of the files it is the stack; 0 for a tensor of the files.
+  // The number of stored tensors that it stacks (gpt_oss/stacks.h); 0 for a stored tensor itself.
   std::size_t stacked = 0;
 };
 

@@ -12,7 +12,7 @@ namespace {
 struct Chunk {
   std::int64_t begin = 0;  // along dimension 0
   std::int64_t end = 0;
-  std::size_t target = 0;  // in the cut catalog
+  std::size_t target = 0;  // index into the cut catalog
 };
 
 bool is_whole(const StoredTensor& tensor) noexcept {
@@ -46,8 +46,8 @@ StoredTensor chunk_tensor(const StoredTensor& tensor, const Chunk& chunk, std::s
   return result;
 }
 
-// The part of a copy or cast that fills bytes [begin, end) of its target, which are a chunk; no
-// columns where it fills none of them.
+// The part of a copy or cast that fills bytes [begin, end) of its target, which are a chunk. Zero
+// columns if it fills none of them.
 Recipe cut_bytes(Recipe recipe, std::uint64_t begin, std::uint64_t end) {
   const bool casts = recipe.operation == Operation::cast;
   const auto unit = casts ? static_cast<std::uint64_t>(bits(recipe.to)) / 8 : 1;

@@ -10,23 +10,25 @@
 
 namespace mxferry::internal {
 
-// A conversion whose targets are cut along dimension 0.
+// The recipes of a conversion whose targets are cut along dimension 0.
 struct ChunkedRecipes {
-  // The chunks: their shapes and bytes, `shard` the part that each belongs to; part by part, in the
-  // order of the tensors. Names are those of the tensors, so each is there once a part.
+  // The chunks, with their shapes and bytes; `shard` is the part that each belongs to. Ordered by
+  // part, then as the tensors. A chunk has its tensor's name, so a name occurs at most once per
+  // part.
   Catalog target;
-  std::vector<std::int64_t> begins;  // by target: its first index in dimension 0 of the tensor
-  std::vector<Recipe> recipes;       // by target
-  std::size_t parts = 0;             // that have a chunk, the first of those asked for
+  std::vector<std::int64_t> begins;  // by target: the chunk's start in the tensor's dimension 0
+  std::vector<Recipe> recipes;       // ordered by target
+  std::size_t parts = 0;             // parts that have a chunk: the first of those requested
 };
 
-// Cuts every tensor of the target into at most `parts` (at least 1) as torch.chunk does: all are
-// ceil(n / parts) long, but the last may be shorter, and the parts after it have nothing. Scalars,
-// empty tensors and those whose rows are not whole bytes go to the first part. Experts are cut
-// whole by expert; a recipe with experts fills its target alone, one index of dimension 0 each.
+// Cuts every tensor of the target into at most `parts` (at least 1) chunks as torch.chunk does: all
+// are ceil(n / parts) long, except that the last may be shorter, and later parts have none.
+// Scalars, empty tensors and tensors whose rows are not whole bytes go to the first part. A recipe
+// with experts is cut between experts; it alone fills its target, one expert per index of dimension
+// 0.
 ChunkedRecipes chunk_recipes(const Catalog& target, const std::vector<Recipe>& recipes,
                              std::size_t parts);
-// The same with a number of parts for each tensor.
+// The same, with a number of parts per tensor.
 ChunkedRecipes chunk_recipes(const Catalog& target, const std::vector<Recipe>& recipes,
                              const std::function<std::size_t(const StoredTensor&)>& parts_of);
 

@@ -14,7 +14,7 @@ std::uint64_t element_bytes(DType dtype) noexcept {
   return static_cast<std::uint64_t>(bits(dtype)) / 8;
 }
 
-// Of blocks and scales.
+// The bytes of blocks and scales together.
 std::uint64_t packed_bytes(const Recipe& recipe) noexcept {
   return element_count(recipe) / kBlockSize * (kBlockBytes + 1);
 }

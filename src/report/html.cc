@@ -13,8 +13,8 @@
 namespace mxferry::internal {
 namespace {
 
-// The code point of the UTF-8 sequence at the start of the text, which is well-formed and longer
-// than a byte, and its length.
+// The code point, and its length, of the UTF-8 sequence at the start of the text, which must be
+// valid and longer than one byte.
 std::pair<char32_t, std::size_t> decode(std::string_view text) {
   const auto byte = [&](std::size_t i) { return static_cast<std::uint8_t>(text[i]); };
   const auto length = static_cast<std::size_t>(std::countl_one(byte(0)));
@@ -23,7 +23,8 @@ std::pair<char32_t, std::size_t> decode(std::string_view text) {
   return {point, length};
 }
 
-// Two names that differ must not look the same, and HTML has no reference to a noncharacter.
+// Whether to escape a character: invisible ones would make different names look the same, and HTML
+// has no reference to a noncharacter.
 bool is_unseen(char32_t point) {
   const auto within = [&](char32_t first, char32_t last) {
     return first <= point && point <= last;
@@ -91,7 +92,7 @@ std::string percent(std::uint64_t part, std::uint64_t whole) {
   if (part == 0 || whole == 0) return "0 %";
   if (part == whole) return "100 %";
   const double share = 100 * static_cast<double>(part) / static_cast<double>(whole);
-  // Neither end may be reached by rounding: that one weight differs is what people look for.
+  // Rounding must not reach either end: readers look for whether even one weight differs.
   if (share >= 99.995) return "almost 100 %";
   if (share >= 0.01) return fmt::format("{:.2f} %", share);
   if (share >= 0.0001) return fmt::format("{:.4f} %", share);
@@ -111,7 +112,7 @@ std::string human_bytes(std::uint64_t bytes) {
   if (bytes < 1000) return fmt::format("{} B", bytes);
   auto value = static_cast<double>(bytes) / 1000;
   std::size_t unit = 0;
-  // What would be printed as 1000.
+  // 999.5 and above would be printed as 1000.
   for (; value >= 999.5 && unit + 1 < kUnits.size(); ++unit) value /= 1000;
   return fmt::format("{:.{}f} {}", value, value < 99.95 ? 1 : 0, kUnits[unit]);
 }

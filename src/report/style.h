@@ -4,8 +4,9 @@
 
 namespace mxferry::internal {
 
-// The style of verify's page. Colours c0 to c7 are ordered by lightness, away from the background
-// in light and in dark, so that they are told apart without seeing hues; cx is of the other hue.
+// The style of verify's page. Colors c0 to c7 differ in lightness, increasingly far from the
+// background in both light and dark mode, so that they can be told apart without color vision; cx
+// has a different hue.
 inline constexpr std::string_view kHtmlStyle = R"(
 :root { color-scheme: light dark;
   --page: #f6f7f8; --panel: #fff; --text: #1b1f23; --soft: #57606a; --line: #d5dae0;

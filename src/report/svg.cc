@@ -16,13 +16,13 @@ constexpr double kInfinity = std::numeric_limits<double>::infinity();
 
 // Pixels of a picture at its natural size.
 constexpr int kPitch = 10;    // from one cell to the next
-constexpr int kGap = 4;       // between the summing column and the rest
+constexpr int kGap = 4;       // between the summary column and the rest
 constexpr int kLabel = 13;    // a line of labels
 constexpr int kChar = 5;      // a character of a label
-constexpr int kWideChar = 7;  // in a picture so wide that it will be shown smaller
+constexpr int kWideChar = 7;  // in a wide picture, which is shown smaller
 
-// The smallest of ..., 0.1, 0.2, 0.5, 1, 2, 5, 10, ... not below `least` that covers [low, high] in
-// at most `most` steps.
+// The smallest step of ..., 0.1, 0.2, 0.5, 1, 2, 5, 10, ... not below `least` that covers [low,
+// high] in at most `most` steps.
 double round_step(double low, double high, int most, double least) {
   constexpr std::array<double, 3> kMantissas = {1, 2, 5};
   for (double power = std::pow(10, std::floor(std::log10(least)));; power *= 10) {
@@ -34,17 +34,17 @@ double round_step(double low, double high, int most, double least) {
   }
 }
 
-// The colour of one of `count` steps, 0 the best, among `colors`. Few steps have colours close to
-// each other, so that a small difference does not look like a large one; `badness` from 0 to 1 then
-// says where the worst of them stands.
+// The color, out of `colors`, of step `step` out of `count`; step 0 is the best. Few steps get
+// similar colors, so that a small difference does not look like a large one; `badness`, from 0 to
+// 1, then sets the color of the worst step.
 int spread(int step, int count, int colors, double badness) {
   if (count >= colors / 2 + 1) return (step * (colors - 1) + (count - 1) / 2) / (count - 1);
   const int worst = std::max(2 * count - 1, static_cast<int>(std::lround(badness * (colors - 1))));
   return std::min(worst, colors - 1) - 2 * (count - 1 - step);
 }
 
-// An <svg> that scales with its box, but neither to where labels are unreadable nor without end;
-// the box around it scrolls.
+// Opens an <svg> that scales with its box, but stays large enough for its labels to be readable and
+// has a maximum size; the box around it scrolls.
 void open_picture(std::string& out, int width, int height, std::string_view description,
                   bool wide) {
   append(out,
@@ -67,7 +67,7 @@ int label_every(std::size_t count) {
   return count <= 64 ? 4 : 8;
 }
 
-// A heat map being drawn: what depends on its sizes.
+// A heat map being drawn, and its dimensions.
 struct Grid {
   explicit Grid(const HeatMap& drawn)
       : map(drawn),
@@ -89,7 +89,7 @@ struct Grid {
   static int y(std::size_t row) { return 2 * kLabel + static_cast<int>(row) * kPitch; }
 
   const HeatMap& map;
-  std::size_t first = 0;  // the first column that is not apart
+  std::size_t first = 0;  // the first column that is not set apart
   bool wide = false;
   int gap = 0, apart = 0;
   int left = 0, width = 0, height = 0;
@@ -116,7 +116,7 @@ void append_axes(std::string& out, const Grid& grid) {
 }
 
 void append_cells(std::string& out, const Grid& grid, std::size_t row) {
-  // A group for each row and relative paths: with thousands of cells every byte counts.
+  // One group per row, and relative paths: with thousands of cells, every byte counts.
   append(out, "<g transform=\"translate(0 {})\">\n", Grid::y(row));
   const std::vector<HeatCell>& cells = grid.map.rows[row].cells;
   for (std::size_t column = 0; column < cells.size(); ++column) {
@@ -133,10 +133,10 @@ using Counts = std::array<std::uint64_t, 256>;
 
 constexpr int kPlotHeight = 130;
 constexpr int kPlotTop = 8;
-constexpr int kSlot = 22;  // of one scale: a bar of A and one of B, or a wide one
+constexpr int kSlot = 22;  // per scale: a bar each for A and B, or one wide bar
 constexpr int kBars = 18;
 
-// Heights of bars. A count of 1 must be seen, so the axis begins a little before it.
+// Maps counts to bar heights. A count of 1 must be visible, so the axis starts a little below it.
 struct LogAxis {
   explicit LogAxis(std::uint64_t most)
       : decades(std::max(1.0, std::ceil(std::log10(static_cast<double>(most))))) {}
@@ -178,7 +178,7 @@ ColorSteps ColorSteps::decibels(std::vector<double> values) {
   if (negative) result.steps_.push_back({-kInfinity, kColors - 1, "below 0 dB"});
   if (values.empty()) return result;
   std::ranges::sort(values);
-  // The lowest must stand out; the highest few must not cost the others their colours.
+  // The lowest must stand out; the highest few must not use up the others' colors.
   const double low = values.front();
   const double high = std::max(low, values[(values.size() - 1) * 98 / 100]);
   const double step = round_step(low, std::nextafter(high, kInfinity), kColors - 1, 1);
@@ -186,7 +186,7 @@ ColorSteps ColorSteps::decibels(std::vector<double> values) {
   const auto last = static_cast<std::int64_t>(std::floor(high / step));
   const int count = static_cast<int>(last - first) + 1;
   const int colors = negative ? kColors - 1 : kColors;
-  constexpr double kGood = 50;  // dB: hardly worth a colour
+  constexpr double kGood = 50;  // dB: barely worth a color
   const double badness = std::clamp(1 - low / kGood, 0.0, 1.0);
   for (int i = 0; i < count; ++i) {
     const double from = static_cast<double>(first + i) * step;
@@ -209,13 +209,13 @@ ColorSteps ColorSteps::shares(const std::vector<double>& percents) {
     for (int i = first; i <= last; ++i) limits.push_back(std::pow(10, i));
   } else {
     const double step = round_step(low, high, kColors, high / 20);
-    // A single value on a limit ends the step below it: nothing is above 100 %.
+    // A single value on a limit belongs to the step below it: nothing is above 100 %.
     const double first = std::min(std::floor(low / step), std::ceil(high / step) - 1);
     const int count = static_cast<int>(std::ceil(high / step) - first);
     for (int i = 0; i <= count; ++i) limits.push_back((first + i) * step);
   }
   const int count = static_cast<int>(limits.size()) - 1;
-  // That all blocks change is what quantizing does: not the colour of an alarm.
+  // Quantizing changes all blocks, so a high share must not look alarming.
   constexpr double kCalm = 0.6;
   for (int i = 0; i < count; ++i) {
     const auto at = static_cast<std::size_t>(i);

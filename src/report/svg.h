@@ -10,29 +10,29 @@
 
 namespace mxferry::internal {
 
-// Pictures for a page. Its style colours the classes c0 (hardly different) to c7 (most different),
-// cx (exact), ha and hb (bars of A and B).
+// Pictures for a page, whose style colors the classes c0 (smallest difference) to c7 (largest), cx
+// (exact), ha and hb (bars of A and B).
 inline constexpr int kColors = 8;
-inline constexpr int kExact = -1;   // the colour of a cell that does not differ
-inline constexpr int kAbsent = -2;  // there is no such cell
+inline constexpr int kExact = -1;   // the color of a cell without differences
+inline constexpr int kAbsent = -2;  // no cell
 
-// Ranges of a measure, each with a colour. Round limits that follow the data, because what is worth
-// seeing may be 20 against 35 dB or 0.001 against 0.1 %.
+// Ranges of a measure, each with a color. The limits are round and follow the data, because the
+// interesting range may be 20 to 35 dB or 0.001 to 0.1 %.
 class ColorSteps {
  public:
-  // Of SQNR: higher is better. The worst colour means below 0 dB: more error than weight.
+  // For SQNR: higher is better. The worst color means below 0 dB, more error than signal.
   static ColorSteps decibels(std::vector<double> values);
-  // Of shares that are not 0, in percent: lower is better.
+  // For nonzero shares, in percent: lower is better.
   static ColorSteps shares(const std::vector<double>& percents);
 
   int color(double value) const noexcept;
 
-  // A list of all ranges, best first; `exact` is what kExact means, "" where it does not occur.
+  // An HTML list of all ranges, best first. `exact` describes kExact; "" if no cell has it.
   std::string legend(std::string_view exact) const;
 
  private:
   struct Step {
-    double from = 0;  // up to where the next step begins
+    double from = 0;  // ends where the next step begins
     int color = 0;
     std::string words;
   };
@@ -43,7 +43,7 @@ class ColorSteps {
 
 struct HeatCell {
   int color = kAbsent;
-  std::string title;  // what a pointer that rests on the cell shows
+  std::string title;  // the cell's tooltip
 };
 
 struct HeatRow {
@@ -51,24 +51,24 @@ struct HeatRow {
   std::vector<HeatCell> cells;
 };
 
-// Any bytes will do as text.
+// Text fields may hold any bytes.
 struct HeatMap {
-  std::string description;  // for those who cannot see it
+  std::string description;  // alternative text
   std::string row_axis, column_axis;
   std::vector<std::string> columns;
   std::vector<HeatRow> rows;
-  bool first_column_apart = false;  // it sums up the others
-  bool every_row_labelled = false;  // otherwise as many as are easy to read
+  bool first_column_apart = false;  // it summarizes the others
+  bool every_row_labelled = false;  // otherwise only as many as are readable
 };
 
 std::string heat_map(const HeatMap& map);
 
-// The number of blocks (logarithmic) by scale, from the smallest that occurs to the largest; "" if
-// none does.
+// A histogram of the number of blocks (logarithmic) by scale, from the smallest scale that occurs
+// to the largest; "" if none does.
 std::string scale_histogram(const std::array<std::uint64_t, 256>& a,
                             const std::array<std::uint64_t, 256>& b);
 
-// The power of two that a scale byte stands for, as HTML; the last byte is NaN.
+// The power of two that a scale byte represents, as HTML; byte 255 is NaN.
 std::string scale_html(std::size_t scale);
 
 }  // namespace mxferry::internal

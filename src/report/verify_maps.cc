@@ -23,7 +23,7 @@ bool differs(const ComparedParameter* parameter) {
   return parameter->total.different > 0;
 }
 
-// A share that can be plotted: of blocks where there are any, else of weights.
+// The changed and the total number: of blocks if there are any, else of weights.
 std::pair<std::uint64_t, std::uint64_t> changed(const Difference& difference) {
   if (difference.blocks > 0) return {difference.blocks_changed, difference.blocks};
   return {difference.different, difference.weights};
@@ -34,7 +34,7 @@ double changed_percent(const Difference& difference) {
   return whole == 0 ? 0 : 100 * static_cast<double>(part) / static_cast<double>(whole);
 }
 
-// The experts' weights of one kind in all layers.
+// The expert weights of one kind in all layers.
 struct ExpertGroup {
   std::string kind;
   std::vector<const ComparedParameter*> parameters;  // by layer
@@ -52,7 +52,7 @@ std::vector<ExpertGroup> expert_groups(const VerifyReport& report) {
   }
   for (ExpertGroup& group : groups)
     std::ranges::stable_sort(group.parameters, {}, &ComparedParameter::layer);
-  // Gate and up come before down in the model, but not in the alphabet.
+  // Reverse alphabetical order puts gate and up before down, as in the model.
   std::ranges::stable_sort(groups, std::ranges::greater(), &ExpertGroup::kind);
   return groups;
 }
@@ -61,7 +61,7 @@ std::string layer_text(const ComparedParameter& parameter) {
   return parameter.layer ? fmt::format("{}", *parameter.layer) : "-";
 }
 
-// The measures of a heat map: the scales of both kinds of cells, common to all groups.
+// The color steps of the heat maps' two measures, common to all groups.
 struct Measures {
   explicit Measures(const std::vector<ExpertGroup>& groups) {
     std::vector<double> decibels, shares;
@@ -145,7 +145,7 @@ void append_group(std::string& out, const ExpertGroup& group, const Measures& me
     return;
   }
   const bool blocks = group.parameters.front()->total.blocks > 0;
-  // Two maps stand side by side where both fit at their natural size.
+  // Two maps are side by side if both fit at their natural size.
   append(out,
          "<div class=\"pair{}\" style=\"grid-template-columns:"
          "repeat(auto-fit,minmax(min(100%,{}px),1fr))\">\n",
@@ -162,7 +162,7 @@ void append_group(std::string& out, const ExpertGroup& group, const Measures& me
   append_layer_table(out, group);
 }
 
-// ---- All that is not an expert's weight matrix.
+// ---- All parameters but expert weight matrices.
 
 struct OtherParameters {
   explicit OtherParameters(const VerifyReport& report) {
@@ -176,7 +176,7 @@ struct OtherParameters {
       }
       layers.insert(*parameter.layer);
       const ComparedParameter*& place = kinds[parameter.kind][*parameter.layer];
-      // Two spellings of a prefix are two parameters: what differs is shown.
+      // Two prefixes for one layer make two parameters; show the one that differs.
       if (place == nullptr || differs(&parameter)) place = &parameter;
     }
   }
@@ -184,10 +184,10 @@ struct OtherParameters {
   std::size_t count = 0, different = 0;
   std::set<std::int64_t> layers;
   std::map<std::string, std::map<std::int64_t, const ComparedParameter*>> kinds;
-  std::vector<const ComparedParameter*> outside;  // of the layers
+  std::vector<const ComparedParameter*> outside;  // not in a layer
 };
 
-// Kinds are rows, because their names are long.
+// Kinds are the rows, because their names are long.
 HeatMap kind_map(const OtherParameters& others, const ColorSteps& sqnr) {
   HeatMap map;
   map.description = "SQNR of the other parameters by kind and layer";

@@ -6,11 +6,11 @@
 
 namespace mxferry::internal {
 
-// The SQNR for an order from bad to good: infinite where no weight differs, -infinite where nothing
-// but NaN and infinite weights does.
+// SQNR for sorting from bad to good: infinity if no weight differs, -infinity if only NaN and
+// infinite weights do.
 double ranked_sqnr(const Difference& difference) noexcept;
 
-// The sections of verify's page that show where in the model weights differ, as HTML: by layer and
+// The sections of verify's page that show, as HTML, where in the model weights differ: by layer and
 // expert, and by layer and kind for all other parameters.
 std::string expert_maps(const VerifyReport& report);
 std::string other_maps(const VerifyReport& report);

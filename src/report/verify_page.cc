@@ -26,7 +26,7 @@ std::string error_text(double error) {
   return html_text(fmt::format("{:.4g}", error));
 }
 
-// ---- The top: what the finding is.
+// ---- The top: the verdict.
 
 struct Status {
   const char* state;  // a class of the style
@@ -96,12 +96,12 @@ void append_top(std::string& out, const VerifyReport& report) {
   out += "</header>\n";
 }
 
-// ---- What cannot be a matter of precision.
+// ---- Differences that are not a matter of precision.
 
 constexpr std::size_t kMostNames = 50;
-constexpr std::size_t kFewNames = 12;  // so few are shown without asking
+constexpr std::size_t kFewNames = 12;  // up to this many are shown expanded
 
-// `items` as HTML.
+// Appends a list; `items` are HTML.
 void append_names(std::string& out, const std::string& title, const std::vector<std::string>& items,
                   bool open = false) {
   if (items.empty()) return;
@@ -146,11 +146,11 @@ void append_structure(std::string& out, const VerifyReport& report) {
   out += "</section>\n";
 }
 
-// ---- The worst, one by one.
+// ---- The worst parameters, one by one.
 
 constexpr std::size_t kMostWorst = 20;
 
-// The lowest SQNR first.
+// Sorted by SQNR, lowest first.
 std::vector<const ComparedParameter*> worst_parameters(const VerifyReport& report) {
   std::vector<const ComparedParameter*> worst;
   for (const ComparedParameter& parameter : report.parameters)

@@ -38,7 +38,7 @@ GptOssConfig true_size(std::int64_t experts) noexcept {
   return {1, experts, 2880, 2880, 64, 8, 64, 1024};
 }
 
-// By SamplePreset.
+// Indexed by SamplePreset.
 const std::array<PresetRow, 3>& presets() {
   static const std::array<PresetRow, 3> rows = {{
       {"tiny", {3, 4, 64, 96, 4, 2, 16, 256}},
@@ -76,8 +76,8 @@ void check_options(const SampleOptions& options) {
   }
 }
 
-// The published files were cut in the order of OpenAI's names: layers 0, 1, 10, 11, ..., 2, 20,
-// then the top level.
+// The tensors in the order of OpenAI's names, in which the published shards were cut: layers 0, 1,
+// 10, 11, ..., 2, 20, then the top level.
 std::vector<StoredTensor*> in_published_order(Catalog& catalog, const Target& target) {
   std::vector<std::pair<std::string, StoredTensor*>> named;
   for (StoredTensor& tensor : catalog) {
@@ -95,7 +95,7 @@ std::vector<StoredTensor*> in_published_order(Catalog& catalog, const Target& ta
   return order;
 }
 
-// At least two shards, so that whoever tests with a sample meets the index.
+// Forces at least two shards, so that tests on a sample exercise the index.
 std::uint64_t shard_limit(const Catalog& catalog) {
   constexpr std::uint64_t kPublished = 4'800'000'000;
   std::uint64_t total = 0;
@@ -114,7 +114,7 @@ std::vector<std::string> assign_files(Catalog& catalog, const Target& target) {
   }
   const std::size_t count =
       assign_shards(in_published_order(catalog, target), shard_limit(catalog));
-  // OpenAI's upload counts from 0, and its "of" is one less than the number of files.
+  // OpenAI's upload numbers shards from 0, and its "of" is one less than the number of files.
   const bool published = target.layout == Layout::hf && target.dtype == Codec::mxfp4;
   std::vector<std::string> names;
   names.reserve(count);

@@ -15,8 +15,8 @@ std::string utf8(std::uint32_t code_point) {
   return {static_cast<char>(0xC0 | code_point >> 6), static_cast<char>(0x80 | (code_point & 0x3F))};
 }
 
-// GPT-2's printable stand-ins for bytes: Latin-1's visible characters stand for themselves, the
-// rest for U+0100 on.
+// GPT-2's printable stand-ins for bytes: Latin-1's visible characters stand for themselves; the
+// other bytes map to U+0100 and up.
 Json byte_vocabulary() {
   Json vocabulary = Json::object();
   std::uint32_t stand_in = 0x100;
@@ -80,7 +80,7 @@ std::string sample_original_config(const GptOssConfig& config) {
 }
 
 std::vector<std::pair<std::string, std::string>> sample_side_files(const GptOssConfig& config) {
-  // The published special tokens lie beyond small vocabularies.
+  // The published special token IDs exceed small vocabularies.
   const std::int64_t eos = std::min<std::int64_t>(200002, config.vocab_size - 1);
   const std::int64_t pad = std::min<std::int64_t>(199999, config.vocab_size - 1);
   return {

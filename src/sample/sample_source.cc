@@ -13,8 +13,8 @@
 namespace mxferry::internal {
 namespace {
 
-constexpr std::size_t kUnit =
-    16;  // bytes that are generated at once: a block, 16 scales, or 8 BF16 weights
+// Bytes generated at a time: a block, 16 scales or 8 BF16 weights.
+constexpr std::size_t kUnit = 16;
 using Unit = std::array<std::uint8_t, kUnit>;
 
 // The output function of SplitMix64 (Steele, Lea, Flood, 2014): a good hash of a counter.
@@ -32,15 +32,15 @@ constexpr std::uint64_t hash(std::string_view text) noexcept {
   return h;
 }
 
-// The two scales that blocks of normal weights with deviation 0.02 mostly have, and for each how
-// many of 128 equally likely numbers mean each magnitude: the normal distribution at the midpoints
-// between E2M1 values, rounded.
+// The two scales, kSmallScale and the next, that most blocks of normal weights with standard
+// deviation 0.02 have, and for each how many of 128 equally likely numbers map to each magnitude:
+// the normal distribution split at the midpoints between E2M1 values, rounded.
 constexpr std::uint8_t kSmallScale = 120;
 using Counts = std::array<int, 8>;
 constexpr Counts kSmallScaleCounts = {10, 20, 18, 17, 21, 20, 15, 7};
 constexpr Counts kLargeScaleCounts = {20, 37, 29, 20, 15, 6, 1, 0};
 
-// The code for each of 256 equally likely bytes; the top bit is the sign.
+// The E2M1 code for each of 256 equally likely bytes; the top bit of each is the sign.
 constexpr std::array<std::uint8_t, 256> code_table(const Counts& counts) noexcept {
   std::array<std::uint8_t, 256> table{};
   std::size_t next = 0;
@@ -77,17 +77,17 @@ Unit block_at(std::uint64_t key, std::uint64_t index, std::uint8_t scale, bool w
   return block;
 }
 
-// A float of normal magnitude as BF16, to nearest even.
+// Rounds a float of normal magnitude to the nearest BF16, ties to even.
 std::uint16_t to_bf16(float value) noexcept {
   const auto bits = std::bit_cast<std::uint32_t>(value);
   return static_cast<std::uint16_t>((bits + 0x7FFFU + (bits >> 16 & 1)) >> 16);
 }
 
-// Eight BF16 weights around `center`: sums of four 16-bit numbers are nearly normal. One
-// multiplication and one addition with a product that is rounded first: the same everywhere,
-// whether or not the compiler fuses.
+// Eight BF16 weights around 0, or around 1 for a norm. Each is a sum of four 16-bit numbers, which
+// is nearly normal, scaled. The product is rounded to BF16 before 1 is added, so the result is the
+// same whether or not the compiler fuses multiplications and additions.
 Unit weights_at(std::uint64_t key, std::uint64_t index, bool norm) noexcept {
-  constexpr float kDeviation = 0.02F / 37837.0F;  // of the sums: sqrt(4 / 12) * 65536
+  constexpr float kDeviation = 0.02F / 37837.0F;  // 37837: the sums' own, sqrt(4 / 12) * 65536
   Unit unit;
   for (std::size_t i = 0; i < 8; ++i) {
     const std::uint64_t random = mix(key + index * 8 + i);

@@ -10,14 +10,14 @@
 
 namespace mxferry::internal {
 
-// A model that does not exist: hf MXFP4 tensors whose bytes are computed when they are read. Every
-// 16 bytes are a function of (seed, tensor name, position) in integer arithmetic, so the bytes are
-// the same on every platform and in any order of reading.
+// A synthetic model: hf MXFP4 tensors whose bytes are computed when read. Every 16 bytes are a
+// function of (seed, tensor name, position, wild) alone, computed with integers and individually
+// rounded floats, so the bytes are the same on every platform and in any order of reading.
 class SampleSource : public Source {
  public:
   SampleSource(const GptOssConfig& config, std::uint64_t seed, bool wild);
 
-  // All tensors, by layer. Shard and offset mean nothing.
+  // All tensors, by parameter kind, then layer. Their shards and offsets are meaningless.
   const Catalog& catalog() const noexcept { return catalog_; }
 
   void read(std::size_t tensor, std::uint64_t offset, std::span<std::byte> buffer) const override;
@@ -26,8 +26,8 @@ class SampleSource : public Source {
   enum class Content { blocks, scales, weights, norm };
   struct Generator {
     Content content = Content::weights;
-    std::uint64_t key = 0;        // of the tensor's random numbers
-    std::uint64_t scale_key = 0;  // of its scales, which the blocks depend on
+    std::uint64_t key = 0;        // seeds the tensor's random numbers
+    std::uint64_t scale_key = 0;  // seeds those of its scales, on which blocks depend
   };
 
   void add_layer_tensors(ParameterKind kind, std::int64_t layer, const GptOssConfig& config);

@@ -35,7 +35,7 @@ void check_box(const ReadableTensor& tensor, const Shape& begin, const Shape& ex
 std::vector<std::int64_t> checked_strides(const ReadableTensor& tensor, const Shape& extent,
                                           std::vector<std::int64_t> strides) {
   const Shape given = strides;
-  std::int64_t least = 1;  // memory that one element of the dimension takes
+  std::int64_t least = 1;  // smallest valid stride of dimension i
   for (std::size_t i = strides.size(); i-- > 0;) {
     if (extent[i] <= 1) {
       strides[i] = least;

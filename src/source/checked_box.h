@@ -13,8 +13,9 @@ namespace mxferry::internal {
 void check_box(const ReadableTensor& tensor, const Shape& begin, const Shape& extent,
                const std::vector<std::int64_t>& strides);
 
-// The strides with those set that mean nothing, because their dimension has one element. Throws
-// Error(invalid_argument) unless the memory is row-major and its last dimension has no gaps.
+// Returns the strides, replacing those of dimensions with at most one element, which are
+// meaningless. Throws Error(invalid_argument) unless the memory is row-major and its last dimension
+// has no gaps.
 std::vector<std::int64_t> checked_strides(const ReadableTensor& tensor, const Shape& extent,
                                           std::vector<std::int64_t> strides);
 

@@ -50,7 +50,7 @@ void check_memory(const ReadableTensor& tensor, const Region& region) {
          region.data == nullptr ? "none" : "another");
 }
 
-// The box of one expert's tensor as one of the stack that the recipe cuts it from.
+// Turns the box of one expert's tensor into a box of the stack that the recipe cuts it from.
 void stack(RegionRead& read) {
   const Recipe& recipe = *read.recipe;
   const bool has_experts =
@@ -94,7 +94,7 @@ struct CheckpointReader::State {
     }
   }
 
-  // The recipes that fill a tensor; more than one where it is fused.
+  // The recipes that fill a tensor; more than one if it is fused.
   std::span<const Recipe> recipes_of(std::size_t tensor) const {
     return {std::ranges::lower_bound(plan.recipes, tensor, {}, &Recipe::target),
             std::ranges::upper_bound(plan.recipes, tensor, {}, &Recipe::target)};

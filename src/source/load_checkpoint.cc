@@ -14,7 +14,7 @@ using namespace internal;
 LoadedCheckpoint load_checkpoint(const std::string& source, const GPTOSSStateDictAdapter& adapter,
                                  const DeviceMesh& device_mesh, const LoadOptions& options) {
   const std::vector<Placement> placements = GPTOSSStateDictAdapter::expert_placements(device_mesh);
-  // To the adapter every backend but "te" is alike.
+  // The adapter distinguishes only "te" from all other backends.
   const bool te = adapter.backend().attn == "te";
   const CheckpointReader reader({.source = source,
                                  .layout = Layout::nemo,

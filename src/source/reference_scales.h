@@ -7,8 +7,8 @@
 
 namespace mxferry::internal {
 
-// Where the reference keeps the scales of a parameter that is to be quantized: an index into its
-// catalog. Throws Error: missing_tensor, wrong_shape.
+// The index, in the reference's catalog, of the scales of a parameter to be quantized. Throws
+// Error: missing_tensor, wrong_shape.
 std::size_t find_reference_scales(const SourceCheckpoint& reference, const SourceParameter& wanted);
 
 }  // namespace mxferry::internal

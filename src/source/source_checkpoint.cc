@@ -18,7 +18,7 @@
 namespace mxferry::internal {
 namespace {
 
-// Takes the tensors' names and shapes out of the folder.
+// Moves the tensors' names and shapes out of the folder.
 Catalog make_catalog(Folder& folder) {
   Catalog catalog;
   catalog.reserve(folder.tensors.size());
@@ -39,7 +39,7 @@ Catalog make_catalog(Folder& folder) {
   return catalog;
 }
 
-// Relative to the folder of the weights, for problems.
+// The path of config.json relative to the weights folder, for problem reports.
 std::string config_name(const SourceCheckpoint& checkpoint) {
   return (checkpoint.side_folder / "config.json").lexically_relative(checkpoint.folder.path);
 }
@@ -89,7 +89,8 @@ bool has_fatal(const std::vector<Problem>& problems) {
   return std::ranges::find(problems, Severity::fatal, &Problem::severity) != problems.end();
 }
 
-// Reads a corner of a square expert weight and looks which way its blocks ran, if it has any.
+// Samples a corner of a square dense expert weight and detects the axis along which it was
+// quantized, if any.
 mxfp4::Fingerprint measure(const Source& source, const Catalog& catalog, std::size_t index) {
   const StoredTensor& tensor = catalog[index];
   constexpr std::int64_t kMostSampled = 128;
@@ -109,7 +110,7 @@ mxfp4::Fingerprint measure(const Source& source, const Catalog& catalog, std::si
                              .columns = sampled});
 }
 
-// Seen as stored: blocks run along the input.
+// Blocks run along the input dimension, so their direction in storage gives the axis order.
 std::map<std::size_t, AxisOrder> measure_all(const SourceCheckpoint& checkpoint,
                                              const std::vector<std::size_t>& tensors) {
   std::map<std::size_t, AxisOrder> orders;
@@ -148,7 +149,7 @@ SourceCheckpoint open_source(const std::string& source, std::optional<AxisOrder>
     missing.push_back({std::move(entry.tensor), std::move(entry.file), entry.file_exists});
   }
   checkpoint.folder.missing = {};
-  // Without a single tensor the folder's own problems may say why.
+  // If no tensor was found, the folder's own fatal problems explain why.
   if (!checkpoint.catalog.empty() || !has_fatal(checkpoint.problems)) {
     const std::optional<GptOssConfig> sizes = parse_sizes(checkpoint, checkpoint.problems);
     Orientations orientations{.forced = orientation, .measured = {}};

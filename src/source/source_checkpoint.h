@@ -13,29 +13,29 @@
 
 namespace mxferry::internal {
 
-// Bytes of a config.json, far above real ones.
+// The largest config.json accepted, in bytes; real ones are far smaller.
 inline constexpr std::uint64_t kLargestConfig = std::uint64_t{4} << 20;
 
-// A checkpoint folder and what it means.
+// A checkpoint folder and its interpretation.
 struct SourceCheckpoint {
   Folder folder;
-  std::filesystem::path side_folder;       // of config.json and the files beside it
-  Catalog catalog;                         // by name; shard indexes folder.shards
-  std::optional<std::string> config_text;  // config.json as it is
+  std::filesystem::path side_folder;       // holds config.json and the files beside it
+  Catalog catalog;                         // sorted by name; shard indexes folder.shards
+  std::optional<std::string> config_text;  // config.json, unchanged
   Description description;
-  std::vector<Problem> problems;  // of folder and description, fatal ones first
+  std::vector<Problem> problems;  // from folder and description, fatal ones first
 };
 
-// A checkpoint of NeMo AutoModel may be given as a whole, or as its model/: folder.path says what
-// was taken. `orientation`: how square dense expert weights lie, where the user says so. Throws
-// Error(not_a_checkpoint, io_error) only where there is nothing to look at.
+// Opens a checkpoint. `source` may be a whole NeMo AutoModel checkpoint or its model/; folder.path
+// is the folder chosen. `orientation`: axis order of square dense expert weights, if the user gives
+// one. Throws Error(not_a_checkpoint, io_error) only if there is nothing to inspect.
 SourceCheckpoint open_source(const std::string& source,
                              std::optional<AxisOrder> orientation = std::nullopt);
 
-// The checkpoint's shards, opened for reading, by number. Throws Error(io_error).
+// Opens the checkpoint's shards for reading, in the order of folder.shards. Throws Error(io_error).
 std::vector<File> open_shards(const SourceCheckpoint& checkpoint);
 
-// Throws the first fatal problem as an Error.
+// Throws the first fatal problem, if any, as an Error.
 void require_sound(const SourceCheckpoint& checkpoint);
 
 }  // namespace mxferry::internal

@@ -43,7 +43,7 @@ TensorPart local_part(const Shape& shape, const DeviceMesh& mesh,
     const DeviceMesh::Dimension& ranks = mesh.dimensions[i];
     const std::int64_t size = part.extent[dim];
     const std::int64_t chunk = size / ranks.size + (size % ranks.size == 0 ? 0 : 1);
-    // Compared before it is multiplied: the product is at most `size`.
+    // Compare before multiplying: the product is then at most `size`.
     const bool has_any = chunk > 0 && ranks.coordinate <= size / chunk;
     const std::int64_t skipped = has_any ? chunk * ranks.coordinate : size;
     part.begin[dim] += skipped;

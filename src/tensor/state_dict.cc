@@ -47,7 +47,7 @@ void StateDict::set(std::string name, Tensor tensor) {
     found->second->second = std::move(tensor);
     return;
   }
-  // A list of one first: if the index has no memory for it, nothing has changed.
+  // Build a list of one first: if the index runs out of memory, nothing has changed.
   std::list<Entry> entry;
   entry.emplace_back(std::move(name), std::move(tensor));
   index_.emplace(entry.front().first, entry.begin());

@@ -15,7 +15,8 @@
 namespace mxferry::internal {
 namespace {
 
-// What both sides may call differently: the layout's prefix says nothing but the layer.
+// Identifies a parameter on both sides. Leaves out the prefix, which may differ and tells nothing
+// but the layer.
 using Key = std::tuple<ParameterKind, std::optional<std::int64_t>>;
 
 Key key_of(const SourceParameter& parameter) {
@@ -50,7 +51,7 @@ Comparison comparison_of(const SourceParameter& a, const SourceParameter& b) {
           .columns = shape[rank - 1]};
 }
 
-// Joins the two sides' parameters, and their tensors of unknown names.
+// Pairs the two sides' parameters, and their tensors with unknown names.
 class Pairing {
  public:
   Pairing(const SourceCheckpoint& a, const SourceCheckpoint& b, VerifyReport& report)
@@ -62,7 +63,7 @@ class Pairing {
     order_by_name();
   }
 
-  std::vector<Comparison> comparisons;  // of report.parameters
+  std::vector<Comparison> comparisons;  // in the order of report.parameters
 
  private:
   void pair_parameters();
@@ -84,7 +85,7 @@ void Pairing::pair_parameters() {
     of_a.emplace(key_of(parameter), &parameter);
   }
   for (const SourceParameter& parameter : b_.description.parameters) {
-    // Of several with different prefixes the one with the same.
+    // Among several with different prefixes, prefer the one with the same prefix.
     const auto [begin, end] = of_a.equal_range(key_of(parameter));
     auto found = std::find_if(begin, end, [&](const auto& entry) {
       return entry.second->parameter.prefix == parameter.parameter.prefix;
@@ -123,7 +124,7 @@ void Pairing::pair(const SourceParameter& a, const SourceParameter& b) {
   comparisons.push_back(comparison_of(a, b));
 }
 
-// By name; as numbers where both sides have one dtype of weights, else as bytes.
+// Pairs by name; compares as numbers if both have the same float dtype, else as bytes.
 void Pairing::pair_unknown() {
   std::map<std::string_view, std::size_t> of_a;
   for (const std::size_t tensor : a_.description.unknown) of_a.emplace(name_a(tensor), tensor);

@@ -5,8 +5,8 @@
 
 namespace mxferry::internal {
 
-// verify() of two checkpoints that are open; both must have a layout. Throws what verify() throws,
-// but for fatal problems, which are the caller's business.
+// verify() for two open checkpoints, both with a known layout. Throws what verify() throws, except
+// for fatal problems, which the caller must check.
 VerifyReport compare_checkpoints(const SourceCheckpoint& a, const SourceCheckpoint& b,
                                  const VerifyOptions& options);
 

@@ -56,7 +56,7 @@ bool are_equal(const File& a, const File& b) {
   return true;
 }
 
-// Everything but the weights.
+// Checks everything but the weights.
 class SmallFiles {
  public:
   SmallFiles(const ConvertOptions& options, const PreparedConversion& p)
@@ -95,7 +95,7 @@ class SmallFiles {
     if (!holds(open(name), text)) refuse(folder_, name + " is another");
   }
 
-  // What a loader could take for a part of the checkpoint.
+  // Refuses files that a loader could take for a part of the checkpoint.
   void refuse_others() const {
     std::set<std::string> own(p_.names.begin(), p_.names.end());
     for (const std::string& name : side_file_names(options_, p_)) own.insert(name);
@@ -126,7 +126,7 @@ void compare_weights(const ConvertOptions& options, const PreparedConversion& p,
   }
 }
 
-// A manifest that nobody has asked for now, but whoever opens the folder will go by.
+// Checks a manifest that this run does not ask for, but that readers of the folder will rely on.
 void check_manifest(const ConvertOptions& options) {
   if (options.checksum || options.part.rank != 0) return;
   if (!is_file(options.destination / kManifestName)) return;

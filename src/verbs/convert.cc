@@ -28,7 +28,7 @@ using namespace internal;
 
 namespace {
 
-// Tokenizer, template, licence and so on, and the files that are made of the source's.
+// Copies the tokenizer, template, license and so on, and writes the files made from the source's.
 void write_side_files(const ConvertOptions& options, const PreparedConversion& p,
                       Destination& target) {
   for (const std::string& name : p.summary.carried) {
@@ -40,7 +40,7 @@ void write_side_files(const ConvertOptions& options, const PreparedConversion& p
   target.note_side_files(side_file_names(options, p));
 }
 
-// The shards of the target, as this process sees them.
+// The target's shards, from this process's point of view.
 std::vector<OutputFile> output_files(const PreparedConversion& p, Destination& target) {
   const std::vector<Coverage> coverage =
       shard_coverage(p.plan.recipes, p.own_parts, p.plan.target, p.names.size());
@@ -57,7 +57,7 @@ std::vector<OutputFile> output_files(const PreparedConversion& p, Destination& t
   return files;
 }
 
-// What is left to do of this part.
+// The recipes of this part that are still to be done.
 std::vector<RecipePart> open_parts(const PreparedConversion& p,
                                    const std::vector<OutputFile>& files) {
   std::vector<RecipePart> open;
@@ -94,7 +94,8 @@ std::vector<ConversionCounts> write_weights(const ConvertOptions& options,
   return counts;
 }
 
-// Converts again, into a comparison with what the files hold; from the disk, where they are synced.
+// Converts again and compares with the files' content; with `sync`, reads it from the disk rather
+// than the page cache.
 void read_back(const ConvertOptions& options, const PreparedConversion& p,
                const Destination& target, WeightPasses& passes) {
   const std::vector<Coverage> coverage =
@@ -115,7 +116,7 @@ void read_back(const ConvertOptions& options, const PreparedConversion& p,
   passes.run(p.own_parts, sink);
 }
 
-// A tensor that is cut has a recipe for each of its chunks.
+// Merges by tensor: one that is cut into chunks has a recipe for each.
 void add_quantized(const QuantizedTensor& chunk, std::vector<QuantizedTensor>& tensors) {
   const auto tensor = std::ranges::find(tensors, chunk.blocks, &QuantizedTensor::blocks);
   if (tensor == tensors.end()) return tensors.push_back(chunk);
@@ -154,7 +155,7 @@ void do_part(const ConvertOptions& options, const PreparedConversion& p, Destina
   target.note_done();
 }
 
-// What can be done about an error that leaves a conversion behind.
+// Rethrows the error; if resuming can help, adds --resume to its advice.
 [[noreturn]] void rethrow_resumable(const Error& error, const Destination& target,
                                     std::size_t files) {
   const ErrorCategory cause = category(error.code());
@@ -183,7 +184,7 @@ DestinationRequest request_of(const ConvertOptions& options, const PreparedConve
   return request;
 }
 
-// Writes this part, and where it is the only one makes the checkpoint of it.
+// Writes this part; if it is the only one, publishes the checkpoint.
 void write_part(const ConvertOptions& options, const PreparedConversion& p, Destination& target,
                 ConvertReport& report) {
   WeightPasses passes(options, p, options.verify ? 2 : 1);
@@ -199,7 +200,7 @@ void write_part(const ConvertOptions& options, const PreparedConversion& p, Dest
   passes.finish();
 }
 
-// Proves that everything was done by an earlier run, and adds the manifest that it may not have
+// Proves that an earlier run did everything, and adds the manifest, which that run may not have
 // been asked for.
 void accept_finished(const ConvertOptions& options, const PreparedConversion& p,
                      ConvertReport& report) {

@@ -17,8 +17,8 @@ void add(TensorTotal& total, const StoredTensor& tensor) {
   total.bytes += tensor.byte_count;
 }
 
-// The part of every tensor; a fused one has the part of its first parameter, which all of its
-// parameters share.
+// The part of the model of every tensor. A fused one has that of its parameters, which all share
+// one.
 std::vector<const char*> parts(const SourceCheckpoint& checkpoint) {
   std::vector<const char*> result(checkpoint.catalog.size(), "unknown");
   for (const SourceParameter& parameter : checkpoint.description.parameters) {

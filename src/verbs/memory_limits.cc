@@ -10,18 +10,18 @@ namespace mxferry::internal {
 namespace {
 
 constexpr std::uint64_t kMiB = std::uint64_t{1} << 20;
-// The program and its libraries, measured at 7 MB, and what parsed headers and plans take for each
-// byte of header.
+// The program and its libraries (measured at 7 MB), and the memory that parsed headers and plans
+// take per byte of header.
 constexpr std::uint64_t kProcess = 12 * kMiB;
 constexpr std::uint64_t kPerHeaderByte = 8;
 // A thread's stack and the allocator's arena for it.
 constexpr std::uint64_t kPerThread = kMiB;
-// Smaller tiles would make conversions crawl.
+// Smaller tiles would make conversions too slow.
 constexpr std::size_t kSmallestSource = std::size_t{128} << 10;
 
 TileLimits starting_limits(int threads) {
   TileLimits limits;
-  // Twice as many tiles as threads even the load out where there are few experts.
+  // Twice as many tiles as threads balances the load when there are few experts.
   limits.parts = threads == 1 ? 1 : 2 * threads;
   return limits;
 }
@@ -42,7 +42,7 @@ MemoryFit fit_memory(const ScratchBytes& scratch_bytes, int threads, std::uint64
       smallest = fixed + static_cast<std::uint64_t>(count) * (scratch_bytes(limits) + kPerThread);
       if (smallest <= max_memory) return {count, limits, smallest};
     }
-    if (threads != 0) break;  // the caller insists on this many
+    if (threads != 0) break;  // the caller requires this many
   }
   const std::string advice =
       is_group_less ? "Give the control group (container, job) more memory" : "Allow more memory";

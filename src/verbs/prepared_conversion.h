@@ -15,15 +15,15 @@
 
 namespace mxferry::internal {
 
-// Everything about a conversion that is known before its first byte. But for `own_parts`, `fit` and
-// the part in `summary` it is the same in every part.
+// Everything that is known about a conversion before its first byte. All but `own_parts`, `fit` and
+// the part's fields in `summary` is the same in every part.
 struct PreparedConversion {
   SourceCheckpoint source;
   std::optional<SourceCheckpoint> reference;
   Plan plan;
   OutputLayout layout;
   std::vector<std::string> names;     // of the shards
-  std::vector<RecipePart> own_parts;  // of the recipes, what this part does
+  std::vector<RecipePart> own_parts;  // this part's share of the recipes
   MemoryFit fit;
   nlohmann::json record;  // make_record()
   ConvertPlan summary;
@@ -32,11 +32,11 @@ struct PreparedConversion {
 // Throws what plan_conversion() throws.
 PreparedConversion prepare(const ConvertOptions& options);
 
-// Files of the target that are made of the source's: config.json, dtypes.json. Names and texts.
+// The target's files that are made from the source's, config.json and dtypes.json: names and texts.
 std::map<std::string, std::string> made_files(const ConvertOptions& options,
                                               const PreparedConversion& p);
 
-// What the target holds beside the weights, their index and the manifest.
+// The names of the target's files other than the weights, their index and the manifest.
 std::vector<std::string> side_file_names(const ConvertOptions& options,
                                          const PreparedConversion& p);
 

@@ -19,7 +19,7 @@ bool differs(const ComparedParameter& parameter) {
   return parameter.total.different > 0;
 }
 
-// MXFP4 in B alone.
+// Whether it is MXFP4 in B but not in A.
 bool is_quantized(const ComparedParameter& parameter) {
   return parameter.codec_b == "mxfp4" && parameter.codec_a != "mxfp4";
 }

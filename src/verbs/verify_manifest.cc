@@ -107,7 +107,7 @@ class Check {
 
   const VerifyManifestOptions& options_;
   const fs::path& folder_;
-  std::vector<std::pair<std::string, std::string>> files_;  // and digests
+  std::vector<std::pair<std::string, std::string>> files_;  // names and digests
   std::uint64_t total_ = 0;
   std::atomic<std::uint64_t> bytes_ = 0;
   std::mutex mutex_;

@@ -12,7 +12,7 @@
 namespace mxferry::internal {
 namespace {
 
-// Whether the target may not hold what the recipe reads.
+// Whether the target may be unable to hold the values that the recipe reads.
 bool is_lossy(const Recipe& recipe) {
   switch (recipe.operation) {
     case Operation::copy:
@@ -46,7 +46,7 @@ std::vector<ConversionCounts> WeightPasses::run(std::vector<RecipePart> parts, S
   if (p_.reference) reference.emplace(p_.reference->catalog, open_shards(*p_.reference));
   std::uint64_t bytes = 0;
   for (const RecipePart& part : parts) bytes += target_bytes(p_.plan.recipes[part.recipe], part);
-  // What was done by an earlier run.
+  // An earlier run did the rest of the share.
   before_ += p_.summary.part_bytes_out - bytes;
   const FlowOptions flow{.threads = p_.fit.threads,
                          .limits = p_.fit.limits,
@@ -75,7 +75,7 @@ Difference WeightPasses::measure_loss() {
   if (report) {
     verify_options.progress = [&](const ConvertProgress& done) { report(done.bytes_done); };
   }
-  // A part that --exclude left without whole layers is compared all the same.
+  // No require_sound(): a target that --exclude left without whole layers is compared, too.
   const SourceCheckpoint target = open_source(options_.destination.string());
   if (!target.description.layout) return {};
   return compare_checkpoints(p_.source, target, verify_options).total;

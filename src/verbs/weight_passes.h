@@ -13,19 +13,20 @@
 
 namespace mxferry::internal {
 
-// The passes of a conversion over its weights, one after the other, as one progress: writing them,
+// The successive passes of a conversion over its weights, reported as one progress: writing them,
 // reading them back, measuring the loss.
 class WeightPasses {
  public:
-  // Both must outlive this object. `passes`: how often the part's weights are gone through, without
-  // measuring the loss.
+  // Both references must outlive this object. `passes`: the number of passes over the part's
+  // weights, not counting the measurement of the loss.
   WeightPasses(const ConvertOptions& options, const PreparedConversion& preparation, int passes);
 
-  // Whether the loss is to be measured: with `verify`, where the target cannot hold every value.
+  // Whether to measure the loss: with `verify`, if the target cannot hold every value. Never for
+  // one of several parts, which has no whole result to compare.
   bool loses() const noexcept { return loses_; }
 
-  // Converts these parts of this part's share into a sink; what an earlier run has done of the
-  // share counts as done.
+  // Converts `parts`, of this part's share, into a sink; the rest of the share, from an earlier
+  // run, counts as done.
   std::vector<ConversionCounts> run(std::vector<RecipePart> parts, Sink& sink);
 
   // Compares the source with the checkpoint at the destination.
@@ -41,7 +42,7 @@ class WeightPasses {
   const PreparedConversion& p_;
   bool loses_;
   std::uint64_t total_ = 0;
-  std::uint64_t before_ = 0;  // bytes of the passes that are done
+  std::uint64_t before_ = 0;  // bytes of finished passes
 };
 
 }  // namespace mxferry::internal

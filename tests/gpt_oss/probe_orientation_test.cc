@@ -37,7 +37,8 @@ TEST(ProbeOrientation, GoesByTheShapeOrTheSibling) {
   std::vector<Sizes> all = square_sizes();
   all.push_back({64, 96, "", ""});
   for (const Sizes& sizes : all) {
-    for (const Layout layout : {Layout::hf, Layout::nemo, Layout::original, Layout::torchtitan, Layout::unsloth}) {
+    for (const Layout layout :
+         {Layout::hf, Layout::nemo, Layout::original, Layout::torchtitan, Layout::unsloth}) {
       for (const bool swapped : {false, true}) {
         const GptOssConfig config = config_of(sizes);
         const Description description =
