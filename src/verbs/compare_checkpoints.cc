@@ -194,7 +194,8 @@ void add_result(const Comparison& comparison, ComparisonResult result, const Sou
   parameter.total = result.total();
   parameter.worst = result.worst;
   parameter.bytes_identical = result.bytes_identical;
-  if (parameter.shape.size() == 3) parameter.experts = std::move(result.experts);
+  const bool has_experts = parameter.shape.size() == 3 && !parameter.kind.empty();
+  if (has_experts) parameter.experts = std::move(result.experts);
   if (parameter.total.different > 0) parameter.transposed = is_transposed(comparison, a, b);
 }
 

@@ -57,6 +57,28 @@ class Verify(CommandTest):
         self.assertIn(f"{NORM} bf16 -> bf16", text)
         self.assertIn("row 0, column 11", text)
 
+    def test_a_parameter_that_differs_in_nan_alone_is_the_worst(self):
+        self.sample("a")
+        self.convert("a", "b", "--to", "hf")
+
+        def change(tensors):
+            for number, name in enumerate(sorted(name for name in tensors if "norm" in name)):
+                old = tensors[name]
+                first = b"\xc0\x7f" if name == NORM else bytes([number, 0x40])
+                tensors[name] = Tensor(old.dtype, old.shape, first + old.data[2:])
+
+        self.change("b", change)
+        text = self.mxferry("verify", "a", "b", code=DIFFERS).text
+        self.assertIn(f"7 parameters differ, the worst: {NORM} bf16 -> bf16", text)
+
+    def test_an_unknown_tensor_has_no_experts(self):
+        self.sample("a")
+        tensors = read(self.folder / "a") | {"extra": Tensor("BF16", [2, 3, 4], bytes(48))}
+        replace_weights(self.folder / "a", tensors)
+        result = self.mxferry("verify", "a", "a", "--json").json
+        (extra,) = [p for p in result["parameters"] if p["b"] == "extra"]
+        self.assertFalse(extra.get("experts"))
+
     def test_zeros_of_either_sign_are_equal_and_counted(self):
         self.sample("a")
         self.convert("a", "b", "--to", "hf")
