@@ -65,7 +65,8 @@ def open_checkpoint(
     """Presents a checkpoint in any form as the tensors of a layout, without converting it.
 
     path: a folder, or a Hub name in the local cache.
-    layout: the names and axis orders to present: "nemo", "hf" or "original".
+    layout: the names and axis orders to present: "nemo", "hf", "original",
+        "torchtitan" or "unsloth".
     dtype, dense_dtype, attn, orientation: as in convert(). "mxfp4" keeps packed weights packed;
         with dense expert weights, which are not quantized here, it raises Error(unsupported).
     framework: safetensors' name, "pt" or "np"; by default "pt" if PyTorch is installed.
