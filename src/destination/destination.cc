@@ -56,7 +56,8 @@ void Destination::adopt(const JournalContent& content, bool is_own) {
       finished_.insert(file.name);
       const std::string& sha256 = shard->second.sha256;
       if (is_hexadecimal(sha256, kSha256Digits)) digests_[file.name] = sha256;
-      if (!shard->second.synced) unsynced_shards_.push_back(file.name);
+      if (is_own && !shard->second.synced) unsynced_shards_.push_back(file.name);
+      if (!is_own) note_adopted(file.name, shard->second);
     }
     const auto shared = content.shared.find(file.name);
     if (is_own && shared != content.shared.end() && is_kept(shared->second) &&
@@ -65,6 +66,15 @@ void Destination::adopt(const JournalContent& content, bool is_own) {
       if (!shared->second.synced) unsynced_shared_.push_back(file.name);
     }
   }
+}
+
+// Another part may remove the journal that lists the shard (Claim::remove_other_worlds), while this
+// part relies on it. So it is noted before the DestinationLock is released.
+void Destination::note_adopted(const std::string& name, const NotedFile& noted) {
+  if (journal_->content().shards.contains(name)) return;
+  if (request_.sync && !noted.synced) sync_file(path_of(name));
+  const auto digest = digests_.find(name);
+  journal_->note_shard(name, digest == digests_.end() ? "" : digest->second);
 }
 
 // Throws Error(unfinished_conversion) if a shard that another part has a share of is lost: a new

@@ -84,6 +84,7 @@ class Destination {
   Destination(const DestinationRequest& request, std::filesystem::path work, FileLock part,
               bool created_folder);
   void adopt(const JournalContent& content, bool is_own);
+  void note_adopted(const std::string& name, const NotedFile& noted);
   void refuse_lost_shares(const FoundJournal& other) const;
   void sync_adopted();
 

@@ -308,6 +308,16 @@ class Together(Owner):
         self.mxferry("finish", "dst")
         self.assertEqual(digests(self.destination), digests(self.folder / "clean"))
 
+    def test_a_shard_that_one_part_relies_on_is_not_made_anew_without_its_share(self):
+        options = ["--to", "nemo", "--max-shard-size", "50KB"]
+        self.convert("src", "clean", *options)
+        for rank in range(3):  # of an earlier run with other parts
+            self.convert("src", "dst", *options, "--rank", str(rank), "--world", "3")
+        self.convert("src", "dst", *options, "--rank", "1", "--world", "2", "--resume")
+        self.convert("src", "dst", *options, "--rank", "0", "--world", "2", "--force")
+        self.mxferry("finish", "dst")
+        self.assertEqual(digests(self.destination), digests(self.folder / "clean"))
+
     def test_parts_restarted_with_force_do_not_delete_each_other(self):
         options = ["--to", "nemo", *FILES]
         for rank in range(3):
