@@ -4,7 +4,6 @@
 #include <cmath>
 #include <filesystem>
 #include <fstream>
-#include <limits>
 #include <memory>
 #include <optional>
 #include <string>
@@ -115,13 +114,6 @@ void print_total(const VerifyReport& report) {
   fmt::print("  SQNR of all weights {:.1f} dB\n", total.sqnr_db());
 }
 
-// Weights that differ only in NaN or infinity have no SQNR; they come first.
-double rank(const ComparedParameter* parameter) {
-  const double sqnr = parameter->total.sqnr_db();
-  constexpr double kInfinite = std::numeric_limits<double>::infinity();
-  return parameter->total.different > 0 && sqnr == kInfinite ? -kInfinite : sqnr;
-}
-
 // Prints the parameters with the lowest SQNR, two lines each.
 void print_worst(const VerifyReport& report) {
   constexpr std::size_t kMost = 5;
@@ -130,7 +122,9 @@ void print_worst(const VerifyReport& report) {
     if (parameter.total.different > 0) worst.push_back(&parameter);
   }
   if (worst.empty()) return;
-  std::ranges::stable_sort(worst, {}, rank);
+  std::ranges::stable_sort(worst, {}, [](const ComparedParameter* parameter) {
+    return parameter->total.ranked_sqnr_db();
+  });
   fmt::print("  {} parameters differ, the worst:\n", worst.size());
   for (std::size_t i = 0; i < std::min(kMost, worst.size()); ++i) {
     const ComparedParameter& p = *worst[i];

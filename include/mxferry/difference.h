@@ -21,6 +21,9 @@ struct Difference {
 
   // 10 log10(signal / noise): infinite if there is no noise, else -infinite if there is no signal.
   double sqnr_db() const noexcept;
+  // The same for an order from bad to good: infinite only if no weight differs, and -infinite if
+  // weights differ only in NaN and infinity.
+  double ranked_sqnr_db() const noexcept;
 
   Difference& operator+=(const Difference& other) noexcept;
 };

@@ -27,4 +27,11 @@ double Difference::sqnr_db() const noexcept {
   return kDecibel * std::log10(signal / noise);
 }
 
+double Difference::ranked_sqnr_db() const noexcept {
+  constexpr double kInfinity = std::numeric_limits<double>::infinity();
+  if (different == 0) return kInfinity;
+  const double sqnr = noise > 0 ? sqnr_db() : -kInfinity;
+  return std::isnan(sqnr) ? -kInfinity : sqnr;
+}
+
 }  // namespace mxferry

@@ -28,8 +28,8 @@ void check_dcp_shards(const ConvertOptions& options) {
     refuse("the number of ranks", fmt::format("1 to {}", kMostRanks),
            std::to_string(options.dcp_shards));
   }
-  if (!layout_table(options.to).is_trained) {
-    refuse("--dcp-shards is for layouts that PyTorch trains", "--to hf, nemo or torchtitan",
+  if (!layout_table(options.to).has_rank_files) {
+    refuse("--dcp-shards does not exist in this layout", "--to hf, nemo or torchtitan",
            "--to " + std::string(name(options.to)));
   }
   if (options.max_shard_size != ConvertOptions().max_shard_size) {

@@ -140,7 +140,7 @@ constexpr std::array<LayoutTable, 5> kLayouts = {{
      .keeps_prefix = false,
      .config = ConfigStyle::original,
      .has_dtypes_json = true,
-     .is_trained = false,
+     .has_rank_files = false,
      .samples_one_file = true,
      .example = "block.0.mlp.mlp1_weight.blocks"},
     {.layout = Layout::torchtitan,
@@ -155,7 +155,7 @@ constexpr std::array<LayoutTable, 5> kLayouts = {{
      .rows = kUnsloth,
      .te_rows = kUnsloth,
      .layer_component = "layers",
-     .is_trained = false,
+     .has_rank_files = false,
      .example = "model.layers.0.mlp.experts.gate_up_projs.0.weight"},
 }};
 
@@ -170,15 +170,7 @@ std::optional<std::int64_t> layer_number(std::string_view prefix, std::string_vi
   if (!before.ends_with(component)) return std::nullopt;
   before.remove_suffix(component.size());
   if (!before.empty() && !before.ends_with('.')) return std::nullopt;
-  // "007" is a different name from "7", and a sign is not a digit. No model has a million layers.
-  constexpr std::size_t kMostDigits = 6;
-  const bool canonical = !digits.empty() && digits.size() <= kMostDigits &&
-                         digits.find_first_not_of("0123456789") == std::string_view::npos &&
-                         (digits[0] != '0' || digits == "0");
-  if (!canonical) return std::nullopt;
-  std::int64_t layer = 0;
-  std::from_chars(digits.data(), digits.data() + digits.size(), layer);
-  return layer;
+  return parse_index(digits);
 }
 
 bool is_renamed_by_adapter(const LayoutRow& row, std::string_view attn) {
@@ -209,6 +201,19 @@ bool accept_prefix(const LayoutTable& table, std::string_view attn, const Layout
 }
 
 }  // namespace
+
+std::optional<std::int64_t> parse_index(std::string_view digits) {
+  // "007" is a different name from "7", and a sign is not a digit. No model has a million layers or
+  // experts.
+  constexpr std::size_t kMostDigits = 6;
+  const bool canonical = !digits.empty() && digits.size() <= kMostDigits &&
+                         digits.find_first_not_of("0123456789") == std::string_view::npos &&
+                         (digits[0] != '0' || digits == "0");
+  if (!canonical) return std::nullopt;
+  std::int64_t index = 0;
+  std::from_chars(digits.data(), digits.data() + digits.size(), index);
+  return index;
+}
 
 std::span<const LayoutTable> layout_tables() {
   return kLayouts;

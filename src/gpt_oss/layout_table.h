@@ -44,10 +44,13 @@ struct LayoutTable {
   bool keeps_prefix = true;
   ConfigStyle config = ConfigStyle::hf;
   bool has_dtypes_json = false;
-  bool is_trained = true;         // PyTorch trains models with these names and writes ranks' files
+  bool has_rank_files = true;     // can be written as the files of PyTorch's ranks
   bool samples_one_file = false;  // published as one file
   std::string_view example;       // a name that only this layout has, for messages
 };
+
+// The number of a layer or an expert in a name: no sign, no leading zeros, at most six digits.
+std::optional<std::int64_t> parse_index(std::string_view digits);
 
 // By Layout.
 std::span<const LayoutTable> layout_tables();

@@ -39,8 +39,7 @@ class Planner {
     for (const SourceParameter* parameter : in_table_order()) add(*parameter);
     for (const std::size_t tensor : description_.unknown) pass_through(tensor);
     check_fused();
-    split_stacks(plan_.target, plan_.recipes);
-    leave_out_experts();
+    split_experts();
     sort_targets();
     plan_.excluded = excluded_.size();
     plan_.dtype = target_.dense_dtype && !dtype_ ? target_.dense_dtype : dtype_;
@@ -64,12 +63,10 @@ class Planner {
                       AxisOrder order) const;
   void pass_through(std::size_t tensor);
   void check_fused() const;
-  void leave_out_experts();
+  void split_experts();
   void sort_targets();
 
-  // The names of a stack's experts decide for themselves: leave_out_experts().
   bool is_excluded(const std::string& name) {
-    if (name.find(kExpertField) != std::string::npos) return false;
     const bool excluded = target_.excluded && target_.excluded(name);
     if (excluded) excluded_.insert(name);
     return excluded;
@@ -232,8 +229,10 @@ std::optional<Planner::Place> Planner::find_place(const std::string& name, const
   const bool fuses = std::ranges::count(rows, row.suffix, &LayoutRow::suffix) > 1;
   const auto begun = fuses ? names_.find(name) : names_.end();
   if (begun == names_.end()) {
-    if (is_excluded(name)) return std::nullopt;
+    const bool stacks = row.suffix.find(kExpertField) != std::string_view::npos;
+    if (!stacks && is_excluded(name)) return std::nullopt;
     const Place place{new_target(name, to, shape), 0};
+    if (stacks) plan_.target[place.target].stacked = static_cast<std::size_t>(shape[0]);
     if (fuses) fused_parts_[place.target] = {row.kind};
     return place;
   }
@@ -296,8 +295,11 @@ void Planner::check_fused() const {
   }
 }
 
-void Planner::leave_out_experts() {
-  if (!target_.excluded) return;
+// Splits the stacks, and leaves out the experts whose names are excluded.
+void Planner::split_experts() {
+  const auto is_stack = [](const StoredTensor& tensor) { return tensor.stacked > 0; };
+  if (std::ranges::none_of(plan_.target, is_stack)) return;
+  split_stacks(plan_.target, plan_.recipes);
   std::vector<bool> is_out;
   for (const StoredTensor& tensor : plan_.target) is_out.push_back(is_excluded(tensor.name));
   std::erase_if(plan_.recipes, [&](const Recipe& recipe) { return is_out[recipe.target]; });

@@ -8,6 +8,7 @@
 #include <utility>
 
 #include "gpt_oss/geometry.h"
+#include "gpt_oss/stacks.h"
 #include "mxferry/mxfp4.h"
 
 namespace mxferry::internal {
@@ -108,13 +109,22 @@ void Prober::tell_the_rest() {
   }
 }
 
-// The only layout that knows the name; nullopt if none or several do. A layout that finds a layer
+// As match_name(). Only stack_experts() makes a name with kExpertField one that a layout knows.
+std::optional<NameMatch> match_tensor(Layout layout, std::string_view attn,
+                                      const StoredTensor& tensor) {
+  auto match = match_name(layout, attn, tensor.name);
+  const bool is_literal = match && tensor.stacked == 0 &&
+                          match->rows[0].suffix.find(kExpertField) != std::string_view::npos;
+  return is_literal ? std::nullopt : std::move(match);
+}
+
+// The only layout that knows the tensor; nullopt if none or several do. A layout that finds a layer
 // number in it takes precedence: "block.N.mlp.gate.weight" also ends like a nemo name.
-std::optional<Layout> only_layout_of(const std::string& name) {
+std::optional<Layout> only_layout_of(const StoredTensor& tensor) {
   std::vector<Layout> with_layer;
   std::vector<Layout> without;
   for (const LayoutTable& table : layout_tables()) {
-    const auto match = match_name(table.layout, "flex", name);
+    const auto match = match_tensor(table.layout, "flex", tensor);
     if (match) (match->layer ? with_layer : without).push_back(table.layout);
   }
   const std::vector<Layout>& found = with_layer.empty() ? without : with_layer;
@@ -135,7 +145,9 @@ std::string examples() {
 void Prober::detect_layout() {
   std::map<Layout, std::string> witness;
   for (const StoredTensor& tensor : catalog_) {
-    if (const auto layout = only_layout_of(tensor.name)) witness.try_emplace(*layout, tensor.name);
+    if (const auto layout = only_layout_of(tensor)) {
+      witness.try_emplace(*layout, tensor.stacked > 0 ? expert_name(tensor.name, 0) : tensor.name);
+    }
     if (tensor.name.ends_with(layout_row(Layout::nemo, "te", ParameterKind::sinks).suffix))
       result_.attn = "te";
   }
@@ -163,9 +175,9 @@ void Prober::detect_layout() {
 void Prober::group() {
   for (std::size_t i = 0; i < catalog_.size(); ++i) {
     const StoredTensor& tensor = catalog_[i];
-    auto match = match_name(*result_.layout, result_.attn, tensor.name);
+    auto match = match_tensor(*result_.layout, result_.attn, tensor);
     // A checkpoint with TE's name for some sinks may keep the plain name for others.
-    if (!match && result_.attn == "te") match = match_name(*result_.layout, "flex", tensor.name);
+    if (!match && result_.attn == "te") match = match_tensor(*result_.layout, "flex", tensor);
     if (!match) {
       result_.unknown.push_back(i);
       continue;

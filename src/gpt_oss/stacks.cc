@@ -1,7 +1,6 @@
 #include "gpt_oss/stacks.h"
 
 #include <algorithm>
-#include <charconv>
 #include <map>
 #include <utility>
 
@@ -14,18 +13,6 @@ namespace {
 
 // By expert: indexes into the catalog.
 using Members = std::map<std::int64_t, std::size_t>;
-
-std::optional<std::int64_t> parse_number(std::string_view digits) {
-  // No model has a million experts.
-  constexpr std::size_t kMostDigits = 6;
-  const bool is_canonical = !digits.empty() && digits.size() <= kMostDigits &&
-                            digits.find_first_not_of("0123456789") == std::string_view::npos &&
-                            (digits[0] != '0' || digits == "0");
-  if (!is_canonical) return std::nullopt;
-  std::int64_t number = 0;
-  std::from_chars(digits.data(), digits.data() + digits.size(), number);
-  return number;
-}
 
 // Why the members do not make a stack; empty if they do.
 std::string flaw_of(const Catalog& catalog, const Members& members) {
@@ -81,10 +68,6 @@ std::optional<StoredTensor> stack(Catalog& catalog, const std::string& name,
 
 }  // namespace
 
-bool is_stack(const StoredTensor& tensor) noexcept {
-  return tensor.name.find(kExpertField) != std::string::npos;
-}
-
 std::optional<ExpertName> parse_expert_name(Layout layout, std::string_view name) {
   for (const LayoutRow& row : layout_table(layout).rows) {
     const std::size_t field = row.suffix.find(kExpertField);
@@ -94,7 +77,7 @@ std::optional<ExpertName> parse_expert_name(Layout layout, std::string_view name
     const std::string_view numbered = name.substr(0, name.size() - after.size());
     const std::size_t digits = numbered.find_last_not_of("0123456789") + 1;
     if (!numbered.substr(0, digits).ends_with(row.suffix.substr(0, field))) continue;
-    const auto expert = parse_number(numbered.substr(digits));
+    const auto expert = parse_index(numbered.substr(digits));
     if (!expert) continue;
     std::string stacked(numbered.substr(0, digits));
     return ExpertName{(stacked += kExpertField) += after, *expert};
@@ -104,7 +87,7 @@ std::optional<ExpertName> parse_expert_name(Layout layout, std::string_view name
 
 std::string expert_name(std::string_view stack, std::int64_t expert) {
   std::string name(stack);
-  return name.replace(name.find(kExpertField), kExpertField.size(), std::to_string(expert));
+  return name.replace(name.rfind(kExpertField), kExpertField.size(), std::to_string(expert));
 }
 
 void stack_experts(Catalog& catalog, std::vector<Problem>& problems) {
@@ -140,15 +123,14 @@ void stack_experts(Catalog& catalog, std::vector<Problem>& problems) {
 }
 
 void split_stacks(Catalog& target, std::vector<Recipe>& recipes) {
-  if (std::ranges::none_of(target, is_stack)) return;
   const auto count = [](const StoredTensor& tensor) {
-    return is_stack(tensor) ? static_cast<std::size_t>(tensor.shape[0]) : 1;
+    return std::max<std::size_t>(1, tensor.stacked);
   };
   ChunkedRecipes cut = chunk_recipes(target, recipes, count);
   for (std::size_t i = 0; i < cut.target.size(); ++i) {
     StoredTensor& tensor = cut.target[i];
     tensor.shard = 0;
-    if (!is_stack(tensor)) continue;
+    if (std::exchange(tensor.stacked, 0) == 0) continue;
     tensor.name = expert_name(tensor.name, cut.begins[i]);
     tensor.shape.erase(tensor.shape.begin());
   }

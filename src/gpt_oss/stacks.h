@@ -17,8 +17,6 @@ namespace mxferry::internal {
 // tensor [expert, ...] under the name of the layout's row, where this stands for the number.
 inline constexpr std::string_view kExpertField = "{E}";
 
-bool is_stack(const StoredTensor& tensor) noexcept;
-
 // The parsed name of one expert's tensor.
 struct ExpertName {
   std::string stack;  // with kExpertField
@@ -35,7 +33,8 @@ std::string expert_name(std::string_view stack, std::int64_t expert);
 // fatal problem, and its tensors stay as they are.
 void stack_experts(Catalog& catalog, std::vector<Problem>& problems);
 
-// Replaces each target that is a stack with one tensor per expert, and cuts its recipes to match.
+// Replaces each target that is a stack (StoredTensor::stacked) with one tensor per expert, and cuts
+// its recipes to match.
 void split_stacks(Catalog& target, std::vector<Recipe>& recipes);
 
 }  // namespace mxferry::internal

@@ -38,7 +38,8 @@ StoredTensor chunk_tensor(const StoredTensor& tensor, const Chunk& chunk, std::s
                       .dtype = tensor.dtype,
                       .shape = tensor.shape,
                       .shard = part,
-                      .byte_count = tensor.byte_count};
+                      .byte_count = tensor.byte_count,
+                      .stacked = tensor.stacked};
   if (is_whole(tensor)) return result;
   result.byte_count = tensor.byte_count / static_cast<std::uint64_t>(tensor.shape[0]) *
                       static_cast<std::uint64_t>(chunk.end - chunk.begin);

@@ -3,10 +3,8 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <cmath>
 #include <cstddef>
 #include <cstdint>
-#include <limits>
 #include <map>
 #include <set>
 #include <utility>
@@ -70,7 +68,7 @@ struct Measures {
         exact = true;
         return;
       }
-      decibels.push_back(ranked_sqnr(difference));
+      decibels.push_back(difference.ranked_sqnr_db());
       if (changed_percent(difference) > 0) shares.push_back(changed_percent(difference));
     };
     for (const ExpertGroup& group : groups)
@@ -84,7 +82,7 @@ struct Measures {
 
   HeatCell cell(bool of_sqnr, const Difference& difference, const std::string& where) const {
     const int color = difference.different == 0 ? kExact
-                      : of_sqnr                 ? sqnr.color(ranked_sqnr(difference))
+                      : of_sqnr                 ? sqnr.color(difference.ranked_sqnr_db())
                                                 : share.color(changed_percent(difference));
     if (!of_sqnr) {
       const auto [part, whole] = changed(difference);
@@ -128,7 +126,8 @@ void append_layer_table(std::string& out, const ExpertGroup& group) {
       "</th><th scope=\"col\">SQNR</th><th scope=\"col\">Worst expert</th><th scope=\"col\">"
       "Changed</th><th scope=\"col\">Blocks saturated</th></tr></thead>\n<tbody>\n";
   for (const ComparedParameter* parameter : group.parameters) {
-    const auto worst = std::ranges::min_element(parameter->experts, {}, ranked_sqnr);
+    const auto worst =
+        std::ranges::min_element(parameter->experts, {}, &Difference::ranked_sqnr_db);
     const auto [part, whole] = changed(parameter->total);
     append(out,
            "<tr><th scope=\"row\">{}</th><td>{}</td><td>{}: {}</td><td>{}</td><td>{}</td></tr>\n",
@@ -200,7 +199,7 @@ HeatMap kind_map(const OtherParameters& others, const ColorSteps& sqnr) {
       HeatCell cell;
       if (const auto found = by_layer.find(layer); found != by_layer.end()) {
         const Difference& total = found->second->total;
-        cell.color = total.different == 0 ? kExact : sqnr.color(ranked_sqnr(total));
+        cell.color = total.different == 0 ? kExact : sqnr.color(total.ranked_sqnr_db());
         cell.title = fmt::format("layer {}, {}: {}", layer, kind, sqnr_text(total));
       }
       row.cells.push_back(std::move(cell));
@@ -216,7 +215,7 @@ void append_kinds(std::string& out, const OtherParameters& others) {
   for (const auto& [kind, by_layer] : others.kinds)
     for (const auto& [layer, parameter] : by_layer) {
       if (differs(parameter))
-        decibels.push_back(ranked_sqnr(parameter->total));
+        decibels.push_back(parameter->total.ranked_sqnr_db());
       else
         exact = true;
     }
@@ -244,13 +243,6 @@ void append_outside(std::string& out, const OtherParameters& others) {
 }
 
 }  // namespace
-
-double ranked_sqnr(const Difference& difference) noexcept {
-  constexpr double kInfinity = std::numeric_limits<double>::infinity();
-  if (difference.different == 0) return kInfinity;
-  const double sqnr = difference.noise > 0 ? difference.sqnr_db() : -kInfinity;
-  return std::isnan(sqnr) ? -kInfinity : sqnr;
-}
 
 std::string expert_maps(const VerifyReport& report) {
   const std::vector<ExpertGroup> groups = expert_groups(report);

@@ -6,10 +6,6 @@
 
 namespace mxferry::internal {
 
-// SQNR for sorting from bad to good: infinity if no weight differs, -infinity if only NaN and
-// infinite weights do.
-double ranked_sqnr(const Difference& difference) noexcept;
-
 // The sections of verify's page that show, as HTML, where in the model weights differ: by layer and
 // expert, and by layer and kind for all other parameters.
 std::string expert_maps(const VerifyReport& report);

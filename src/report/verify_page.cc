@@ -155,8 +155,9 @@ std::vector<const ComparedParameter*> worst_parameters(const VerifyReport& repor
   std::vector<const ComparedParameter*> worst;
   for (const ComparedParameter& parameter : report.parameters)
     if (parameter.total.different > 0) worst.push_back(&parameter);
-  std::ranges::stable_sort(
-      worst, {}, [](const ComparedParameter* parameter) { return ranked_sqnr(parameter->total); });
+  std::ranges::stable_sort(worst, {}, [](const ComparedParameter* parameter) {
+    return parameter->total.ranked_sqnr_db();
+  });
   if (worst.size() > kMostWorst) worst.resize(kMostWorst);
   return worst;
 }

@@ -7,6 +7,7 @@
 
 #include "gpt_oss/layout_table.h"
 #include "gpt_oss/parameter.h"
+#include "gpt_oss/stacks.h"
 #include "mxferry/config.h"
 #include "mxferry/mxfp4.h"
 #include "recipe/catalog.h"
@@ -57,6 +58,8 @@ inline void add_parameter(Catalog& catalog, const Stored& stored, const GptOssCo
   const auto same = std::ranges::find(catalog, named(Piece::dense), &StoredTensor::name);
   if (same == catalog.end()) {
     catalog.push_back(stored_tensor(named(Piece::dense), stored.dtype, shape));
+    const bool stacks = row.suffix.find(kExpertField) != std::string_view::npos;
+    if (stacks) catalog.back().stacked = static_cast<std::size_t>(shape[0]);
   } else {  // query, key and value in one
     shape[0] += same->shape[0];
     *same = stored_tensor(same->name, stored.dtype, shape);

@@ -355,6 +355,41 @@ TEST(Plan, PassesUnknownTensorsThrough) {
   EXPECT_EQ(find_tensor(result.target, "nothing").byte_count, 0U);
 }
 
+// The placeholder of an expert's number means nothing in a file.
+TEST(Plan, PassesThroughNamesThatLookLikeStacks) {
+  const std::string stack = "model.layers.0.mlp.experts.down_projs.{E}.weight";
+  for (const Layout from : {Layout::hf, Layout::unsloth}) {
+    Catalog source = make_catalog({.layout = from});
+    std::erase_if(source, [&](const StoredTensor& tensor) {
+      return tensor.name == stack || tensor.name == "model.layers.0.mlp.experts.down_proj";
+    });
+    for (const auto& [name, shape] :
+         {std::pair(std::string("{E}"), Shape{}), std::pair(std::string("odd{E}"), Shape{2, 3}),
+          std::pair(stack, Shape{3, 64, 96})}) {
+      source = with(source, stored_tensor(name, DType::BF16, shape));
+    }
+    const Plan result = plan(source, {.layout = Layout::unsloth});
+    ASSERT_EQ(result.passed_through.size(), 3U);
+    EXPECT_EQ(find_tensor(result.target, "{E}").shape, Shape{});
+    EXPECT_EQ(find_tensor(result.target, "odd{E}").shape, (Shape{2, 3}));
+    EXPECT_EQ(find_tensor(result.target, stack).shape, (Shape{3, 64, 96}));
+    expect_complete(result);
+  }
+}
+
+TEST(Plan, LeavesOutSingleExperts) {
+  Target target{.layout = Layout::unsloth};
+  target.excluded = [](std::string_view name) {
+    return name.find(".gate_up_projs.1.") != std::string_view::npos;
+  };
+  const Catalog source = make_catalog({});
+  const Plan all = plan(source, {.layout = Layout::unsloth});
+  const Plan result = plan(source, target);
+  EXPECT_EQ(result.excluded, static_cast<std::size_t>(2 * kConfig.num_hidden_layers));
+  EXPECT_EQ(result.target.size(), all.target.size() - result.excluded);
+  expect_complete(result);
+}
+
 // A name without a layer is none of OpenAI's: both halves of the parameter keep the one they have.
 TEST(Plan, PassesThroughWhatTheTargetCannotName) {
   Catalog source = make_catalog({.packed = true});

@@ -38,6 +38,7 @@ TEST(ExpertName, IsTakenApartAndPutTogether) {
   EXPECT_EQ(parsed->stack, stack);
   EXPECT_EQ(parsed->expert, 12);
   EXPECT_EQ(expert_name(stack, 12), std::string(kDown) + "12.weight");
+  EXPECT_EQ(expert_name("{E}." + stack, 12), "{E}." + std::string(kDown) + "12.weight");
   for (const char* number :
        {"", "01", "-1", "+1", "1x", "{E}", "1000000", "99999999999999999999"}) {
     EXPECT_FALSE(parse_expert_name(Layout::unsloth, kDown + std::string(number) + ".weight"))
@@ -109,7 +110,8 @@ TEST(SplitStacks, CutsTargetsAndRecipesByExpert) {
   Catalog target = {{.name = std::string(kDown) + "{E}.weight",
                      .dtype = DType::BF16,
                      .shape = {3, 4, 6},
-                     .byte_count = 144},
+                     .byte_count = 144,
+                     .stacked = 3},
                     {.name = "other", .dtype = DType::BF16, .shape = {3}, .byte_count = 6}};
   std::vector<Recipe> recipes = {
       {.operation = Operation::transpose, .target = 0, .experts = 3, .rows = 4, .columns = 6},
