@@ -44,8 +44,10 @@ test-python: test-cpp wheel  ## the part of `make test` that needs PyTorch and T
 	@scripts/venv.sh build/venv tests/requirements.txt
 	@scripts/nemo.sh build/venv
 	@scripts/venv.sh build/venv-numpy tests/requirements-numpy.txt
+	@scripts/venv.sh build/venv-mlx tests/requirements-mlx.txt
 	@scripts/install-wheel.sh build/venv build/venv-numpy
-	$(call commands_of,asan) build/venv/bin/python -m pytest -p no:cacheprovider tests/peers
+	$(call commands_of,asan) MLX=$(CURDIR)/build/venv-mlx/bin/python \
+	  build/venv/bin/python -m pytest -p no:cacheprovider tests/peers
 	# Bounds of memory, which a sanitizer's own hides.
 	MXFERRY=$(CURDIR)/build/venv/bin/mxferry python3 tests/cli/cgroup_test.py
 	MXFERRY=$(CURDIR)/build/venv/bin/mxferry python3 tests/cli/hostile_test.py

@@ -30,6 +30,10 @@ void add_output_options(CLI::App& command, Chosen& chosen);
 void add_size_option(CLI::App& command, const std::string& name, std::uint64_t& size,
                      const std::string& help);
 
+// Those that parse_layout() knows.
+inline constexpr const char* kLayoutNames =
+    "hf|nemo|original|torchtitan|unsloth|mlx|compressed-tensors";
+
 // An option whose value is one of the names that parse() knows; `names` for the help and the error.
 template <typename T, typename Parse>
 CLI::Option* add_name_option(CLI::App& command, const std::string& flags, T& value, Parse parse,

@@ -128,8 +128,7 @@ void add_convert_command(CLI::App& app, Chosen& chosen) {
   command->add_option("SRC", o.source, "Checkpoint folder, or Hub name in the local cache")
       ->required();
   command->add_option("DST", o.destination, "Folder to write, new or empty")->required();
-  add_name_option(*command, "--to", o.to, parse_layout, "hf|nemo|original|torchtitan|unsloth",
-                  "Layout of the target")
+  add_name_option(*command, "--to", o.to, parse_layout, kLayoutNames, "Layout of the target")
       ->required();
   command->add_option("--attn", o.backend.attn, "Names of the sinks in the nemo layout [flex]")
       ->type_name("flex|te")

@@ -89,10 +89,10 @@ void add_sample_command(CLI::App& app, Chosen& chosen) {
       ->type_name("N");
   command->add_option("--vocab", arguments->vocab, "Vocabulary")->type_name("N");
   command->add_option("--seed", o.seed, "Same seed, same bytes [0]")->type_name("N");
-  add_name_option(*command, "--to", o.to, parse_layout, "hf|nemo|original|torchtitan|unsloth",
-                  "Layout [hf]");
-  add_name_option(*command, "--dtype", o.dtype, parse_codec, "mxfp4|bf16",
-                  "Of the experts; bf16 is the same model dequantized\n[mxfp4, nemo: bf16]");
+  add_name_option(*command, "--to", o.to, parse_layout, kLayoutNames, "Layout [hf]");
+  add_name_option(
+      *command, "--dtype", o.dtype, parse_codec, "mxfp4|bf16",
+      "Of the experts; bf16 is the same model dequantized\n[mxfp4 where the layout has it]");
   command->add_flag("--wild", o.wild, "Every scale 0..252 and every code");
   add_output_options(*command, chosen);
   command->callback([&chosen, arguments] {

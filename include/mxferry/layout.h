@@ -15,6 +15,9 @@ enum class Layout {
   original,    // OpenAI's release: fused qkv, MXFP4 or dense experts [E, out, in]
   torchtitan,  // torchtitan's native names, always dense, experts [E, out, in]
   unsloth,     // unsloth's 16-bit models: always dense, a tensor [out, in] for each expert
+  mlx,         // MLX: MXFP4 or dense experts [E, out, in], gate and up apart
+  // compressed-tensors: MXFP4 or dense, a tensor [out, in] for each expert, gate and up apart
+  compressed_tensors,
 };
 
 // How the experts' weights are stored; the dense codecs are also the dtypes of all other

@@ -43,7 +43,8 @@ class Reader {
   }
 
   void read_layout(const char* option, Layout& field) {
-    read_name(option, field, parse_layout, "hf, nemo, original, torchtitan or unsloth");
+    read_name(option, field, parse_layout,
+              "hf, nemo, original, torchtitan, unsloth, mlx or compressed-tensors");
   }
   void read_orientation(const char* option, std::optional<AxisOrder>& field) {
     read_name(option, field, parse_axis_order, "out_in or in_out");

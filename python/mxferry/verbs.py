@@ -53,8 +53,8 @@ def convert(
 ) -> ConvertReport:
     """Converts a checkpoint, as `mxferry convert` does, which explains the options.
 
-    to: "hf", "nemo", "original", "torchtitan" or "unsloth". dtype: "bf16", "f16", "f32" or
-    "mxfp4". Sizes are in bytes. dcp_shards=N writes the files of N ranks, as
+    to: "hf", "nemo", "original", "torchtitan", "unsloth", "mlx" or "compressed-tensors". dtype:
+    "bf16", "f16", "f32" or "mxfp4". Sizes are in bytes. dcp_shards=N writes the files of N ranks, as
     torch.distributed.checkpoint does. checksum also writes SHA256SUMS, and verify reads everything
     back and compares. With `world`, this does part `rank` of `world`; when all parts are done, one
     process calls finish(), which makes a checkpoint of them. Raises Error.

@@ -30,18 +30,19 @@ ChunkedTensor::Runs ChunkedTensor::runs_of(const StoredTensor& tensor, const Sto
   std::uint64_t stride = runs.length;  // of the dimension, in bytes
   bool in_run = true;
   std::uint64_t last = 0;
-  for (std::size_t i = tensor.shape.size(); i-- > 0;) {
+  const Shape& shape = tensor.chunk_shape.empty() ? tensor.shape : tensor.chunk_shape;
+  for (std::size_t i = shape.size(); i-- > 0;) {
     const auto size = static_cast<std::uint64_t>(chunk.sizes[i]);
     runs.first += static_cast<std::uint64_t>(chunk.offsets[i]) * stride;
     last += (size - 1) * stride;
     if (in_run) {
       runs.length *= size;
-      in_run = chunk.sizes[i] == tensor.shape[i];
+      in_run = chunk.sizes[i] == shape[i];
     } else if (size > 1) {
       runs.steps.insert(runs.steps.begin(), {size, stride});
       runs.count *= size;
     }
-    stride *= static_cast<std::uint64_t>(tensor.shape[i]);
+    stride *= static_cast<std::uint64_t>(shape[i]);
   }
   runs.end = runs.first + last + element_bytes(tensor.dtype);
   return runs;

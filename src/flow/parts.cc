@@ -92,10 +92,12 @@ std::uint64_t target_bytes(const Recipe& recipe, const RecipePart& part) noexcep
 }
 
 std::vector<std::size_t> shards_of(const Recipe& recipe, const Catalog& target) {
-  const std::size_t first = target[recipe.target].shard;
-  if (recipe.operation != Operation::encode) return {first};
-  const std::size_t second = target[recipe.target_scales].shard;
-  return first == second ? std::vector{first} : std::vector{first, second};
+  std::vector<std::size_t> shards;
+  for (const std::size_t tensor : targets_of(recipe, target)) {
+    const std::size_t shard = target[tensor].shard;
+    if (std::ranges::find(shards, shard) == shards.end()) shards.push_back(shard);
+  }
+  return shards;
 }
 
 std::vector<Coverage> shard_coverage(const std::vector<Recipe>& recipes,

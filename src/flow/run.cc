@@ -8,6 +8,7 @@
 #include "flow/parts.h"
 #include "flow/progress.h"
 #include "flow/schedule.h"
+#include "flow/split_rows.h"
 
 namespace mxferry::internal {
 
@@ -37,8 +38,9 @@ std::vector<ConversionCounts> run_flow(const std::vector<Recipe>& recipes,
       options.parts ? *options.parts : recipes_of_part(recipes, 0, 1);
   Schedule schedule(recipes, parts, target_catalog, shard_count, options.limits);
   const ScratchSizes sizes = scratch_sizes(recipes, parts, options.limits);
+  SplitRows target(sink, target_catalog);
   const Transcoding transcoding{
-      source_catalog,     source,           sink, options.limits, options.allow_nonfinite,
+      source_catalog,     source,           target, options.limits, options.allow_nonfinite,
       options.quant_mode, options.reference};
   Progress progress(options.progress);
   std::vector<ConversionCounts> counts(recipes.size());

@@ -48,9 +48,10 @@ Schedule::Work Schedule::deal(std::size_t index) {
 }
 
 std::vector<std::size_t> Schedule::finish(const Work& work) {
-  const std::lock_guard lock(mutex_);
+  const std::vector<std::size_t> written = shards_of(recipes_[work.recipe], target_);
   std::vector<std::size_t> finished;
-  for (const std::size_t shard : shards_of(recipes_[work.recipe], target_)) {
+  const std::lock_guard lock(mutex_);
+  for (const std::size_t shard : written) {
     if (--shards_[shard].unfinished == 0) finished.push_back(shard);
   }
   return finished;

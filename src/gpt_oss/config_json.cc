@@ -1,5 +1,6 @@
 #include "gpt_oss/config_json.h"
 
+#include <algorithm>
 #include <array>
 #include <nlohmann/json.hpp>
 #include <string_view>
@@ -7,6 +8,7 @@
 
 #include "gpt_oss/layout_table.h"
 #include "mxferry/error.h"
+#include "mxferry/mxfp4.h"
 
 namespace mxferry::internal {
 namespace {
@@ -126,12 +128,46 @@ std::int64_t size_value(const Json& json, std::string_view key, const std::files
                .found = entry->dump().substr(0, 80)});
 }
 
-Json quantization_config() {
+Json quantization_config(QuantizationConfig style) {
+  switch (style) {
+    case QuantizationConfig::mlx:
+      // As mlx-lm 0.32 writes it.
+      return {{"group_size", kBlockSize}, {"bits", 4}, {"mode", "mxfp4"}};
+    case QuantizationConfig::compressed_tensors:
+      // As compressed-tensors 0.20 reads it; all linear layers but the experts' stay dense.
+      return {{"quant_method", "compressed-tensors"},
+              {"format", "mxfp4-pack-quantized"},
+              {"quantization_status", "compressed"},
+              {"config_groups",
+               {{"group_0",
+                 {{"targets", {"Linear"}},
+                  {"format", "mxfp4-pack-quantized"},
+                  {"weights",
+                   {{"num_bits", 4},
+                    {"type", "float"},
+                    {"symmetric", true},
+                    {"dynamic", false},
+                    {"strategy", "group"},
+                    {"group_size", kBlockSize},
+                    {"scale_dtype", "torch.uint8"}}}}}}},
+              {"ignore", {"re:.*self_attn.*", "re:.*router.*", "re:.*embed_tokens", "lm_head"}}};
+    case QuantizationConfig::mxfp4:
+      break;
+  }
   // As in the published openai/gpt-oss-20b and -120b.
   return {
       {"modules_to_not_convert",
        {"model.layers.*.self_attn", "model.layers.*.mlp.router", "model.embed_tokens", "lm_head"}},
       {"quant_method", "mxfp4"}};
+}
+
+// Whether a config's own quantization_config says what the target needs, perhaps with more.
+bool fits(const Json& config, const char* key, QuantizationConfig style) {
+  if (!config.contains(key) || !config[key].is_object()) return false;
+  const Json wanted = quantization_config(style);
+  return std::ranges::all_of(std::array{"quant_method", "format", "mode"}, [&](const char* word) {
+    return config[key].value(word, Json()) == wanted.value(word, Json());
+  });
 }
 
 std::string_view torch_name(DType dtype) {
@@ -257,11 +293,16 @@ Json hf_from_original(const Json& original, const std::filesystem::path& file) {
 }
 
 void set_weight_keys(Json& hf, const ConfigEdit& edit) {
+  constexpr const char* kKey = "quantization_config";
+  const QuantizationConfig style = layout_table(edit.to).quantization;
+  hf.erase("quantization");
   if (!edit.packed) {
-    hf.erase("quantization_config");
-  } else if (!hf.contains("quantization_config")) {
-    hf["quantization_config"] = quantization_config();
+    hf.erase(kKey);
+  } else if (!fits(hf, kKey, style)) {
+    hf[kKey] = quantization_config(style);
   }
+  // mlx-lm reads the one, and writes both for other programs.
+  if (edit.packed && style == QuantizationConfig::mlx) hf["quantization"] = hf[kKey];
   if (edit.torch_dtype) {
     const bool new_key = hf.contains("dtype") && !hf.contains("torch_dtype");
     hf[new_key ? "dtype" : "torch_dtype"] = torch_name(*edit.torch_dtype);

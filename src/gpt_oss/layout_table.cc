@@ -119,18 +119,59 @@ constexpr std::array<LayoutRow, kParameterKinds> unsloth_rows() {
 }
 constexpr std::array<LayoutRow, kParameterKinds> kUnsloth = unsloth_rows();
 
-constexpr std::array<LayoutTable, 5> kLayouts = {{
+// MLX's own names (ml-explore/mlx-lm 0.32, models/gpt_oss.py after sanitize): gate and up apart,
+// the blocks of a row as 32-bit words.
+constexpr std::array<LayoutRow, kParameterKinds> mlx_rows() {
+  std::array<LayoutRow, kParameterKinds> rows = kHf;
+  for (LayoutRow& row : rows) {
+    if (row.kind == gate_up_bias) row.suffix = "mlp.experts.{gate|up}_proj.bias";
+    if (row.kind == down_bias) row.suffix = "mlp.experts.down_proj.bias";
+    if (!is_expert_weight(row.kind)) continue;
+    row.suffix = row.kind == down_weight ? "mlp.experts.down_proj" : "mlp.experts.{gate|up}_proj";
+    row.dense_ending = ".weight";
+    row.blocks_ending = ".weight (U32)";
+    row.scales_ending = ".scales";
+    row.order = AxisOrder::out_in;
+  }
+  return rows;
+}
+constexpr std::array<LayoutRow, kParameterKinds> kMlx = mlx_rows();
+
+// One tensor per expert, gate and up apart: compressed-tensors 0.20 (format mxfp4-pack-quantized),
+// and as read_*, AMD Quark's names.
+constexpr std::array<LayoutRow, kParameterKinds> compressed_tensors_rows() {
+  std::array<LayoutRow, kParameterKinds> rows = kHf;
+  for (LayoutRow& row : rows) {
+    if (row.kind == gate_up_bias) row.suffix = "mlp.experts.{E}.{gate|up}_proj.bias";
+    if (row.kind == down_bias) row.suffix = "mlp.experts.{E}.down_proj.bias";
+    if (!is_expert_weight(row.kind)) continue;
+    row.suffix =
+        row.kind == down_weight ? "mlp.experts.{E}.down_proj" : "mlp.experts.{E}.{gate|up}_proj";
+    row.dense_ending = ".weight";
+    row.blocks_ending = ".weight_packed (U8)";
+    row.scales_ending = ".weight_scale";
+    row.read_blocks_ending = ".weight (U8)";
+    row.read_scales_ending = ".weight_quantizer.scale";
+    row.order = AxisOrder::out_in;
+  }
+  return rows;
+}
+constexpr std::array<LayoutRow, kParameterKinds> kCompressedTensors = compressed_tensors_rows();
+
+constexpr std::array<LayoutTable, 7> kLayouts = {{
     {.layout = Layout::hf,
      .name = "hf",
      .rows = kHf,
      .te_rows = kHf,
      .layer_component = "layers",
+     .renamed_fit_anywhere = true,
      .example = "model.layers.0.mlp.experts.gate_up_proj_blocks"},
     {.layout = Layout::nemo,
      .name = "nemo",
      .rows = kNemo,
      .te_rows = kNemoTe,
      .layer_component = "layers",
+     .renamed_fit_anywhere = true,
      .example = "model.layers.0.mlp.experts.gate_and_up_projs"},
     {.layout = Layout::original,
      .name = "original",
@@ -157,20 +198,29 @@ constexpr std::array<LayoutTable, 5> kLayouts = {{
      .layer_component = "layers",
      .has_rank_files = false,
      .example = "model.layers.0.mlp.experts.gate_up_projs.0.weight"},
+    {.layout = Layout::mlx,
+     .name = "mlx",
+     .rows = kMlx,
+     .te_rows = kMlx,
+     .layer_component = "layers",
+     .quantization = QuantizationConfig::mlx,
+     .has_rank_files = false,
+     .example = "model.layers.0.mlp.experts.gate_proj.weight"},
+    {.layout = Layout::compressed_tensors,
+     .name = "compressed-tensors",
+     .rows = kCompressedTensors,
+     .te_rows = kCompressedTensors,
+     .layer_component = "layers",
+     .quantization = QuantizationConfig::compressed_tensors,
+     .has_rank_files = false,
+     .example = "model.layers.0.mlp.experts.0.gate_proj.weight_packed"},
 }};
 
-// The number N of a prefix that ends in COMPONENT.N., COMPONENT at the start or after a dot.
-std::optional<std::int64_t> layer_number(std::string_view prefix, std::string_view component) {
-  if (!prefix.ends_with('.')) return std::nullopt;
-  prefix.remove_suffix(1);
-  const std::size_t dot = prefix.rfind('.');
-  if (dot == std::string_view::npos) return std::nullopt;
-  const std::string_view digits = prefix.substr(dot + 1);
-  std::string_view before = prefix.substr(0, dot);
-  if (!before.ends_with(component)) return std::nullopt;
-  before.remove_suffix(component.size());
-  if (!before.empty() && !before.ends_with('.')) return std::nullopt;
-  return parse_index(digits);
+// What follows the suffix; nullopt if the row has no such piece.
+std::optional<std::string_view> ending(const LayoutRow& row, Piece piece) {
+  if (piece == Piece::dense) return row.dense_ending;
+  const std::string_view text = piece == Piece::blocks ? row.blocks_ending : row.scales_ending;
+  return text.empty() ? std::nullopt : std::optional(text);
 }
 
 bool is_renamed_by_adapter(const LayoutRow& row, std::string_view attn) {
@@ -194,7 +244,7 @@ bool accept_prefix(const LayoutTable& table, std::string_view attn, const Layout
     match.prefix = published_prefix(row.kind, match.layer);
     return true;
   }
-  if (is_renamed_by_adapter(row, attn)) return true;
+  if (table.renamed_fit_anywhere && is_renamed_by_adapter(row, attn)) return true;
   if (is_per_layer(row.kind)) return match.layer.has_value();
   const bool anchored = match.prefix.empty() || match.prefix.ends_with('.');
   return anchored && match.prefix.find("layers.") == std::string::npos;
@@ -213,6 +263,32 @@ std::optional<std::int64_t> parse_index(std::string_view digits) {
   std::int64_t index = 0;
   std::from_chars(digits.data(), digits.data() + digits.size(), index);
   return index;
+}
+
+std::optional<std::int64_t> layer_number(std::string_view prefix, std::string_view component) {
+  if (!prefix.ends_with('.')) return std::nullopt;
+  prefix.remove_suffix(1);
+  const std::size_t dot = prefix.rfind('.');
+  if (dot == std::string_view::npos) return std::nullopt;
+  const std::string_view digits = prefix.substr(dot + 1);
+  std::string_view before = prefix.substr(0, dot);
+  if (!before.ends_with(component)) return std::nullopt;
+  before.remove_suffix(component.size());
+  if (!before.empty() && !before.ends_with('.')) return std::nullopt;
+  return parse_index(digits);
+}
+
+std::vector<Spelling> spellings(const LayoutRow& row) {
+  const std::string suffix(row.suffix);
+  const auto with = [&](std::string_view last) { return suffix + std::string(last); };
+  std::vector<Spelling> all = {{with(row.dense_ending), with(row.dense_ending)}};
+  for (const auto& [read, written] : {std::pair(row.blocks_ending, row.blocks_ending),
+                                      std::pair(row.scales_ending, row.scales_ending),
+                                      std::pair(row.read_blocks_ending, row.blocks_ending),
+                                      std::pair(row.read_scales_ending, row.scales_ending)}) {
+    if (!read.empty()) all.push_back({with(read), with(written)});
+  }
+  return all;
 }
 
 std::span<const LayoutTable> layout_tables() {
@@ -242,13 +318,10 @@ std::optional<NameMatch> match_name(Layout layout, std::string_view attn, std::s
   for (std::size_t i = 0; i < rows.size(); ++i) {
     const LayoutRow& row = rows[i];
     for (const Piece piece : {Piece::dense, Piece::blocks, Piece::scales}) {
-      const std::string_view ending = piece == Piece::blocks   ? row.blocks_ending
-                                      : piece == Piece::scales ? row.scales_ending
-                                                               : std::string_view();
-      if (piece != Piece::dense && ending.empty()) continue;
+      const std::optional<std::string_view> last = ending(row, piece);
       std::string_view rest = name;
-      if (!rest.ends_with(ending)) continue;
-      rest.remove_suffix(ending.size());
+      if (!last || !rest.ends_with(*last)) continue;
+      rest.remove_suffix(last->size());
       if (!rest.ends_with(row.suffix)) continue;
       rest.remove_suffix(row.suffix.size());
       NameMatch match{piece, rows.subspan(i, 1), std::nullopt, std::string(rest)};
@@ -272,8 +345,7 @@ std::optional<std::string> tensor_name(Layout layout, std::string_view attn,
     name = fixed_prefix(table, parameter.layer);
   }
   name += row.suffix;
-  if (piece == Piece::blocks) name += row.blocks_ending;
-  if (piece == Piece::scales) name += row.scales_ending;
+  name += ending(row, piece).value_or("");
   return name;
 }
 

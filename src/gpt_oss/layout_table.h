@@ -17,19 +17,34 @@ namespace mxferry::internal {
 // How one layout stores one kind of parameter.
 struct LayoutRow {
   ParameterKind kind = ParameterKind::embedding;
-  // The end of the tensor's name. If each expert has its own tensor, kExpertField (stacks.h) stands
-  // for the expert's number. In `original` three rows share one suffix: the fused tensor holds the
-  // rows of query, key and value, in the order of the table.
+  // The end of the tensor's name, perhaps with fields (name_template.h). In `original` three rows
+  // share one suffix: the fused tensor holds the rows of query, key and value, in the order of the
+  // table.
   std::string_view suffix;
   // Appended to the suffix for packed experts; empty if the layout never packs this kind.
   std::string_view blocks_ending;
   std::string_view scales_ending;
   // Of a dense expert weight, as the layout defines it.
   AxisOrder order = AxisOrder::out_in;
+  // Appended to the suffix of anything that is not packed.
+  std::string_view dense_ending = {};
+  // What other programs append instead; read, never written.
+  std::string_view read_blocks_ending = {};
+  std::string_view read_scales_ending = {};
 };
+
+// A name, or a template of names, that is read, and the one that is written in its place.
+struct Spelling {
+  std::string read;
+  std::string written;
+};
+std::vector<Spelling> spellings(const LayoutRow& row);
 
 // Whose keys config.json uses.
 enum class ConfigStyle { hf, original };
+
+// How config.json tells that the experts are MXFP4.
+enum class QuantizationConfig { mxfp4, mlx, compressed_tensors };
 
 // One layout. A new one is a row of the table in layout_table.cc, an enumerator of Layout, and a
 // fixture.
@@ -42,12 +57,18 @@ struct LayoutTable {
   // Whether names may have any prefix, which a conversion keeps, as in "model.layers.0."; otherwise
   // a name begins with the component or, at the top level, with its suffix.
   bool keeps_prefix = true;
+  // Whether the suffixes that hf and nemo spell differently fit wherever they end a name.
+  bool renamed_fit_anywhere = false;
   ConfigStyle config = ConfigStyle::hf;
+  QuantizationConfig quantization = QuantizationConfig::mxfp4;
   bool has_dtypes_json = false;
   bool has_rank_files = true;     // can be written as the files of PyTorch's ranks
   bool samples_one_file = false;  // published as one file
   std::string_view example;       // a name that only this layout has, for messages
 };
+
+// The number N of a prefix that ends in COMPONENT.N., COMPONENT at the start or after a dot.
+std::optional<std::int64_t> layer_number(std::string_view prefix, std::string_view component);
 
 // The number of a layer or an expert in a name: no sign, no leading zeros, at most six digits.
 std::optional<std::int64_t> parse_index(std::string_view digits);
@@ -75,11 +96,11 @@ struct NameMatch {
 };
 
 // Parses a name; nullopt if the layout does not know it. Rows are tried in order, and the first
-// suffix that fits wins. The suffixes that hf and nemo spell differently fit unanchored, wherever
-// they end a name, because that is the rule of NeMo AutoModel's adapter (Automodel 36044ad3,
-// gpt_oss/state_dict_adapter.py). All others of hf and nemo must follow "layers.N." or, at the top
-// level, stand at the start or after a dot. Without `keeps_prefix`, the layer or nothing precedes a
-// suffix.
+// suffix that fits wins. In hf and nemo, the suffixes that the two spell differently fit
+// unanchored, wherever they end a name, because that is the rule of NeMo AutoModel's adapter
+// (Automodel 36044ad3, gpt_oss/state_dict_adapter.py). All others must follow "layers.N." or, at
+// the top level, stand at the start or after a dot. Without `keeps_prefix`, the layer or nothing
+// precedes a suffix.
 std::optional<NameMatch> match_name(Layout layout, std::string_view attn, std::string_view name);
 
 // The tensor's name; nullopt if the layout cannot name the parameter: without `keeps_prefix` it

@@ -8,12 +8,21 @@
 
 #include "base/checked.h"
 #include "base/natural_order.h"
+#include "gpt_oss/name_template.h"
 #include "gpt_oss/stacks.h"
 #include "mxferry/error.h"
 #include "mxferry/mxfp4.h"
 
 namespace mxferry::internal {
 namespace {
+
+std::string packable_layouts() {
+  std::string names;
+  for (const LayoutTable& table : layout_tables()) {
+    if (can_pack(table.layout)) (names += names.empty() ? "" : ", ") += table.name;
+  }
+  return names;
+}
 
 class Planner {
  public:
@@ -25,7 +34,7 @@ class Planner {
           {.problem = "the " + std::string(name(target.layout)) + " layout has no MXFP4 form",
            .expected = "dtype bf16, f16 or f32",
            .found = "mxfp4",
-           .advice = "Use the hf or the original layout for MXFP4"});
+           .advice = "Use " + packable_layouts() + " for MXFP4"});
     }
     dequantizes_ = description.packed && target.dtype != Codec::mxfp4;
     if (target.dtype) {
@@ -39,7 +48,7 @@ class Planner {
     for (const SourceParameter* parameter : in_table_order()) add(*parameter);
     for (const std::size_t tensor : description_.unknown) pass_through(tensor);
     check_fused();
-    split_experts();
+    split_parameters();
     sort_targets();
     plan_.excluded = excluded_.size();
     plan_.dtype = target_.dense_dtype && !dtype_ ? target_.dense_dtype : dtype_;
@@ -63,7 +72,9 @@ class Planner {
                       AxisOrder order) const;
   void pass_through(std::size_t tensor);
   void check_fused() const;
-  void split_experts();
+  void split_parameters();
+  void drop(const std::vector<bool>& is_out);
+  void reorder(const std::vector<std::size_t>& order);
   void sort_targets();
 
   bool is_excluded(const std::string& name) {
@@ -72,10 +83,18 @@ class Planner {
     return excluded;
   }
 
+  // Not so for a template: its tensors are asked for when they have names.
+  bool is_excluded_parameter(const std::string& name) {
+    return !has_fields(name) && is_excluded(name);
+  }
+
   [[noreturn]] static void refuse_second(const std::string& name);
   // Adds a target tensor and returns its index. Throws Error: name_collision, size_overflow.
   std::size_t new_target(std::string name, DType dtype, Shape shape);
-  void copy_whole(std::size_t tensor, std::string name);
+  // The same for a parameter's tensor, whose name may be a template.
+  std::size_t new_parameter(std::string name, DType dtype, Shape shape);
+  // Adds a copy of a tensor to an empty target.
+  void copy_whole(std::size_t tensor, std::size_t target);
 
   const Catalog& source_;
   const Description& description_;
@@ -125,19 +144,23 @@ std::size_t Planner::new_target(std::string name, DType dtype, Shape shape) {
   return index;
 }
 
-// Copies a tensor unchanged.
-void Planner::copy_whole(std::size_t tensor, std::string name) {
-  const StoredTensor& stored = source_[tensor];
-  plan_.recipes.push_back({.source = tensor,
-                           .target = new_target(std::move(name), stored.dtype, stored.shape),
-                           .columns = static_cast<std::int64_t>(stored.byte_count)});
+std::size_t Planner::new_parameter(std::string name, DType dtype, Shape shape) {
+  const bool is_stack = has_fields(name);
+  const std::size_t index = new_target(std::move(name), dtype, std::move(shape));
+  if (is_stack) plan_.target[index].stacked = 1;
+  return index;
+}
+
+void Planner::copy_whole(std::size_t tensor, std::size_t target) {
+  const auto bytes = static_cast<std::int64_t>(source_[tensor].byte_count);
+  plan_.recipes.push_back({.source = tensor, .target = target, .columns = bytes});
 }
 
 void Planner::pass_through(std::size_t tensor) {
   const std::string& name = source_[tensor].name;
   if (is_excluded(name)) return;
   plan_.passed_through.push_back(tensor);
-  copy_whole(tensor, name);
+  copy_whole(tensor, new_target(name, source_[tensor].dtype, source_[tensor].shape));
 }
 
 void Planner::add(const SourceParameter& parameter) {
@@ -162,7 +185,9 @@ void Planner::add_packed(const SourceParameter& parameter) {
                                                   {Piece::scales, parameter.form.scales}};
   for (const auto& [piece, tensor] : pieces) {
     std::string name = *tensor_name(target_.layout, target_.attn, parameter.parameter, piece);
-    if (!is_excluded(name)) copy_whole(tensor, std::move(name));
+    if (is_excluded_parameter(name)) continue;
+    const StoredTensor& stored = source_[tensor];
+    copy_whole(tensor, new_parameter(std::move(name), stored.dtype, stored.shape));
   }
 }
 
@@ -183,8 +208,10 @@ void Planner::add_encoded(const SourceParameter& parameter) {
   };
   std::string blocks = name_of(Piece::blocks);
   std::string scales = name_of(Piece::scales);
-  const bool excludes_blocks = is_excluded(blocks);
-  if (excludes_blocks != is_excluded(scales)) {
+  // If one is a template, split_parameters() decides about both.
+  const bool decides = !has_fields(blocks) && !has_fields(scales);
+  const bool excludes_blocks = decides && is_excluded(blocks);
+  if (decides && excludes_blocks != is_excluded(scales)) {
     throw Error(ErrorCode::invalid_argument,
                 {.problem = "--exclude leaves out only one of blocks and scales",
                  .tensor = source,
@@ -201,8 +228,8 @@ void Planner::add_encoded(const SourceParameter& parameter) {
                 .rows = shape[1],
                 .columns = shape[2]};
   recipe.target =
-      new_target(std::move(blocks), DType::U8, {shape[0], shape[1], groups, kBlockBytes});
-  recipe.target_scales = new_target(std::move(scales), DType::U8, {shape[0], shape[1], groups});
+      new_parameter(std::move(blocks), DType::U8, {shape[0], shape[1], groups, kBlockBytes});
+  recipe.target_scales = new_parameter(std::move(scales), DType::U8, {shape[0], shape[1], groups});
   if (target_.reference_scales) recipe.reference_scales = target_.reference_scales(parameter);
   plan_.recipes.push_back(recipe);
 }
@@ -229,10 +256,8 @@ std::optional<Planner::Place> Planner::find_place(const std::string& name, const
   const bool fuses = std::ranges::count(rows, row.suffix, &LayoutRow::suffix) > 1;
   const auto begun = fuses ? names_.find(name) : names_.end();
   if (begun == names_.end()) {
-    const bool stacks = row.suffix.find(kExpertField) != std::string_view::npos;
-    if (!stacks && is_excluded(name)) return std::nullopt;
-    const Place place{new_target(name, to, shape), 0};
-    if (stacks) plan_.target[place.target].stacked = static_cast<std::size_t>(shape[0]);
+    if (is_excluded_parameter(name)) return std::nullopt;
+    const Place place{new_parameter(name, to, shape), 0};
     if (fuses) fused_parts_[place.target] = {row.kind};
     return place;
   }
@@ -295,24 +320,51 @@ void Planner::check_fused() const {
   }
 }
 
-// Splits the stacks, and leaves out the experts whose names are excluded.
-void Planner::split_experts() {
+// Gives each tensor of a stack its own name, and leaves out those whose names are excluded.
+void Planner::split_parameters() {
   const auto is_stack = [](const StoredTensor& tensor) { return tensor.stacked > 0; };
   if (std::ranges::none_of(plan_.target, is_stack)) return;
   split_stacks(plan_.target, plan_.recipes);
   std::vector<bool> is_out;
   for (const StoredTensor& tensor : plan_.target) is_out.push_back(is_excluded(tensor.name));
-  std::erase_if(plan_.recipes, [&](const Recipe& recipe) { return is_out[recipe.target]; });
-  Catalog kept;
-  std::vector<std::size_t> place(is_out.size());
-  for (std::size_t i = 0; i < is_out.size(); ++i) {
-    place[i] = kept.size();
-    if (!is_out[i]) kept.push_back(std::move(plan_.target[i]));
+  for (const Recipe& recipe : plan_.recipes) {
+    for (const std::size_t tensor : targets_of(recipe, plan_.target)) {
+      if (is_out[tensor] == is_out[recipe.target]) continue;
+      throw Error(ErrorCode::invalid_argument,
+                  {.problem = "--exclude leaves out only some of the tensors of one parameter",
+                   .tensor = plan_.target[is_out[tensor] ? tensor : recipe.target].name,
+                   .expected = "all or none of them left out",
+                   .found = "'" + plan_.target[is_out[tensor] ? recipe.target : tensor].name +
+                            "' not left out"});
+    }
   }
-  plan_.target = std::move(kept);
+  drop(is_out);
+}
+
+void Planner::drop(const std::vector<bool>& is_out) {
+  std::erase_if(plan_.recipes, [&](const Recipe& recipe) { return is_out[recipe.target]; });
+  std::vector<std::size_t> kept;
+  for (std::size_t i = 0; i < is_out.size(); ++i) {
+    if (!is_out[i]) kept.push_back(i);
+  }
+  reorder(kept);
+}
+
+// Makes the target the tensors of these indexes, in their order.
+void Planner::reorder(const std::vector<std::size_t>& order) {
+  std::vector<std::size_t> place(plan_.target.size());
+  Catalog ordered;
+  for (std::size_t i = 0; i < order.size(); ++i) {
+    place[order[i]] = i;
+    ordered.push_back(std::move(plan_.target[order[i]]));
+  }
+  plan_.target = std::move(ordered);
+  for (StoredTensor& tensor : plan_.target) {
+    if (tensor.odd_rows) tensor.odd_rows->tensor = place[tensor.odd_rows->tensor];
+  }
   for (Recipe& recipe : plan_.recipes) {
     recipe.target = place[recipe.target];
-    recipe.target_scales = place[recipe.target_scales];
+    if (recipe.operation == Operation::encode) recipe.target_scales = place[recipe.target_scales];
   }
 }
 
@@ -322,17 +374,7 @@ void Planner::sort_targets() {
   std::ranges::sort(order, [&](std::size_t a, std::size_t b) {
     return natural_less(plan_.target[a].name, plan_.target[b].name);
   });
-  Catalog sorted;
-  std::vector<std::size_t> place(order.size());
-  for (std::size_t i = 0; i < order.size(); ++i) {
-    place[order[i]] = i;
-    sorted.push_back(std::move(plan_.target[order[i]]));
-  }
-  plan_.target = std::move(sorted);
-  for (Recipe& recipe : plan_.recipes) {
-    recipe.target = place[recipe.target];
-    if (recipe.operation == Operation::encode) recipe.target_scales = place[recipe.target_scales];
-  }
+  reorder(order);
   std::ranges::sort(plan_.recipes, {}, [](const Recipe& recipe) {
     return std::pair(recipe.target, recipe.target_offset);
   });

@@ -1,14 +1,14 @@
 #include "gpt_oss/probe.h"
 
 #include <algorithm>
-#include <iterator>
 #include <map>
 #include <set>
 #include <string_view>
 #include <utility>
 
 #include "gpt_oss/geometry.h"
-#include "gpt_oss/stacks.h"
+#include "gpt_oss/name_template.h"
+#include "gpt_oss/recognize.h"
 #include "mxferry/mxfp4.h"
 
 namespace mxferry::internal {
@@ -109,67 +109,16 @@ void Prober::tell_the_rest() {
   }
 }
 
-// As match_name(). Only stack_experts() makes a name with kExpertField one that a layout knows.
-std::optional<NameMatch> match_tensor(Layout layout, std::string_view attn,
-                                      const StoredTensor& tensor) {
-  auto match = match_name(layout, attn, tensor.name);
-  const bool is_literal = match && tensor.stacked == 0 &&
-                          match->rows[0].suffix.find(kExpertField) != std::string_view::npos;
-  return is_literal ? std::nullopt : std::move(match);
-}
-
-// The only layout that knows the tensor; nullopt if none or several do. A layout that finds a layer
-// number in it takes precedence: "block.N.mlp.gate.weight" also ends like a nemo name.
-std::optional<Layout> only_layout_of(const StoredTensor& tensor) {
-  std::vector<Layout> with_layer;
-  std::vector<Layout> without;
-  for (const LayoutTable& table : layout_tables()) {
-    const auto match = match_tensor(table.layout, "flex", tensor);
-    if (match) (match->layer ? with_layer : without).push_back(table.layout);
-  }
-  const std::vector<Layout>& found = with_layer.empty() ? without : with_layer;
-  return found.size() == 1 ? std::optional(found[0]) : std::nullopt;
-}
-
-std::string examples() {
-  std::string text;
-  const std::size_t count = layout_tables().size();
-  for (std::size_t i = 0; i < count; ++i) {
-    const LayoutTable& table = layout_tables()[i];
-    text += i == 0 ? "" : i + 1 < count ? ", " : " or ";
-    text += "'" + std::string(table.example) + "' (" + std::string(table.name) + ")";
-  }
-  return text;
-}
-
 void Prober::detect_layout() {
-  std::map<Layout, std::string> witness;
   for (const StoredTensor& tensor : catalog_) {
-    if (const auto layout = only_layout_of(tensor)) {
-      witness.try_emplace(*layout, tensor.stacked > 0 ? expert_name(tensor.name, 0) : tensor.name);
-    }
     if (tensor.name.ends_with(layout_row(Layout::nemo, "te", ParameterKind::sinks).suffix))
       result_.attn = "te";
   }
-  if (witness.size() == 1) {
-    const auto& [layout, name] = *witness.begin();
-    result_.layout = layout;
-    result_.layout_reason = "names such as '" + name + "'";
-    return;
-  }
-  if (witness.empty()) {
-    if (catalog_.empty() && !missing_.empty()) return;  // judge_missing() says why
-    fatal(ErrorCode::unknown_layout, "",
-          "no tensor has a name that gpt-oss checkpoints have; expected names such as " +
-              examples() +
-              (catalog_.empty() ? std::string() : ", found '" + catalog_[0].name + "'"));
-    return;
-  }
-  const auto& [a, name_a] = *witness.begin();
-  const auto& [b, name_b] = *std::next(witness.begin());
-  fatal(ErrorCode::unknown_layout, "",
-        "the names are of two layouts: '" + name_a + "' is " + std::string(name(a)) + ", '" +
-            name_b + "' is " + std::string(name(b)) + "; keep the files of one of them");
+  if (catalog_.empty() && !missing_.empty()) return;  // judge_missing() says why
+  Recognition recognition = recognize(catalog_);
+  result_.layout = recognition.layout;
+  if (!recognition.layout) return fatal(ErrorCode::unknown_layout, "", std::move(recognition.text));
+  result_.layout_reason = std::move(recognition.text);
 }
 
 void Prober::group() {
@@ -235,6 +184,7 @@ bool Prober::check_dtype(const StoredTensor& tensor) {
 void Prober::describe(const Parameter& parameter, const Pieces& pieces) {
   if (pieces.rows.size() > 1) return describe_fused(parameter, pieces);
   if (pieces.dense && (pieces.blocks || pieces.scales)) {
+    if (!check_dtype(catalog_[*pieces.dense])) return;
     const std::size_t packed = pieces.blocks ? *pieces.blocks : *pieces.scales;
     return fatal(ErrorCode::name_collision, catalog_[*pieces.dense].name,
                  "the same parameter is there twice: also as '" + catalog_[packed].name + "'");
@@ -318,6 +268,10 @@ std::optional<AxisOrder> Prober::order_by_shape(ParameterKind kind, const Shape&
 
 std::optional<AxisOrder> Prober::expert_order(const Parameter& parameter,
                                               const StoredTensor& tensor, const Shape& expected) {
+  // Rows of gate and up could not be told apart from columns: the other order has no such form.
+  if (has_half_field(tensor.name) && orientations_.forced != AxisOrder::in_out) {
+    return check_shape(tensor, expected) ? std::optional(AxisOrder::out_in) : std::nullopt;
+  }
   if (expected[1] != expected[2]) {
     const std::optional<AxisOrder> order = order_by_shape(parameter.kind, tensor.shape);
     if (!order) {
@@ -401,11 +355,17 @@ void Prober::judge_missing() {
   }
   for (const MissingName& missing : missing_) {
     bool stale = false;
+    const auto member = parse_member(missing.tensor, std::nullopt);
+    const std::string& name = member ? member->name_template : missing.tensor;
+    // One expert more than there are has no other form.
+    const auto stack = std::ranges::lower_bound(catalog_, name, {}, &StoredTensor::name);
+    const bool is_hole = member && stack != catalog_.end() && stack->name == name &&
+                         stack->stacked > 0 && member->expert >= stack->shape[0];
     for (const LayoutTable& table : layout_tables()) {
-      const auto match = match_name(table.layout, "flex", missing.tensor);
+      const auto match = match_name(table.layout, "flex", name);
       if (!match) continue;
       const Parameter parameter = match->parameter(match->rows[0]);
-      stale = stale || present.contains({parameter.kind, parameter.layer});
+      stale = stale || (!is_hole && present.contains({parameter.kind, parameter.layer}));
     }
     const std::string where = missing.file_exists ? "'" + missing.file + "', which does not hold it"
                                                   : "'" + missing.file + "', which is not there";
@@ -466,6 +426,16 @@ void Prober::check_layers() {
         }
       }
     }
+  }
+  // Names of experts that no table knows: a model whose other half would be converted.
+  const auto strange = std::ranges::find_if(result_.unknown, [&](std::size_t tensor) {
+    return catalog_[tensor].name.find(".mlp.experts.") != std::string::npos;
+  });
+  for (const ParameterKind kind : {ParameterKind::gate_up_weight, ParameterKind::down_weight}) {
+    if (strange == result_.unknown.end() || kinds.contains(kind)) continue;
+    fatal(ErrorCode::missing_tensor, catalog_[*strange].name,
+          "no layout knows this name, and no layer has " + std::string(description(kind)) +
+              " under a name that one knows");
   }
   for (const ParameterKind kind :
        {ParameterKind::embedding, ParameterKind::final_norm, ParameterKind::head}) {

@@ -2,6 +2,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -17,6 +18,12 @@ struct StoredChunk {
   std::uint64_t offset = 0;  // of its first byte in that file
 };
 
+// Where every second row that a recipe writes to a tensor goes.
+struct OddRows {
+  std::size_t tensor = 0;  // index into the catalog
+  std::uint64_t row_bytes = 0;
+};
+
 // A tensor as it is, or will be, stored in a file.
 struct StoredTensor {
   std::string name;
@@ -29,7 +36,13 @@ struct StoredTensor {
   // every element once, ordered by their first element. If there are several, `shard` and `offset`
   // are those of the first.
   std::vector<StoredChunk> chunks = {};
+  // The shape that the chunks' offsets and sizes count in, if not `shape`: one of its dimensions
+  // is split in two.
+  Shape chunk_shape = {};
+  // Only of a target whose recipes fill the rows of two tensors by turns.
+  std::optional<OddRows> odd_rows = {};
   // The number of stored tensors that it stacks (gpt_oss/stacks.h); 0 for a stored tensor itself.
+  // Of a target, nonzero until split_stacks().
   std::size_t stacked = 0;
 };
 

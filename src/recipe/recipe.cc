@@ -21,6 +21,16 @@ std::uint64_t packed_bytes(const Recipe& recipe) noexcept {
 
 }  // namespace
 
+std::vector<std::size_t> targets_of(const Recipe& recipe, const Catalog& target) {
+  std::vector<std::size_t> tensors = {recipe.target};
+  if (recipe.operation == Operation::encode) tensors.push_back(recipe.target_scales);
+  const std::size_t count = tensors.size();
+  for (std::size_t i = 0; i < count; ++i) {
+    if (const auto& odd = target[tensors[i]].odd_rows) tensors.push_back(odd->tensor);
+  }
+  return tensors;
+}
+
 std::uint64_t source_bytes(const Recipe& recipe) noexcept {
   switch (recipe.operation) {
     case Operation::copy:

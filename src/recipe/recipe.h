@@ -3,9 +3,11 @@
 #include <cstddef>
 #include <cstdint>
 #include <optional>
+#include <vector>
 
 #include "mxferry/dtype.h"
 #include "mxferry/layout.h"
+#include "recipe/catalog.h"
 
 namespace mxferry::internal {
 
@@ -43,6 +45,9 @@ struct Recipe {
   std::int64_t rows = 1;
   std::int64_t columns = 0;
 };
+
+// The tensors that the recipe fills, as indexes into the target catalog: at least one.
+std::vector<std::size_t> targets_of(const Recipe& recipe, const Catalog& target);
 
 // Bytes that the recipe reads and writes.
 std::uint64_t source_bytes(const Recipe& recipe) noexcept;

@@ -16,8 +16,8 @@
 #include "destination/shard_files.h"
 #include "flow/run.h"
 #include "gpt_oss/config_json.h"
+#include "gpt_oss/name_template.h"
 #include "gpt_oss/plan.h"
-#include "gpt_oss/stacks.h"
 #include "mxferry/error.h"
 #include "mxferry/mxfp4.h"
 #include "sample/sample_files.h"
@@ -81,8 +81,8 @@ void check_options(const SampleOptions& options) {
 std::vector<StoredTensor*> in_published_order(Catalog& catalog, const Target& target) {
   std::vector<std::pair<std::string, StoredTensor*>> named;
   for (StoredTensor& tensor : catalog) {
-    const auto expert = parse_expert_name(target.layout, tensor.name);
-    const std::string& name = expert ? expert->stack : tensor.name;
+    const auto member = parse_member(tensor.name, tensor.dtype);
+    const std::string& name = member ? member->name_template : tensor.name;
     const NameMatch match = *match_name(target.layout, target.attn, name);
     named.emplace_back(
         *tensor_name(Layout::original, "flex", match.parameter(match.rows[0]), match.piece),

@@ -80,6 +80,16 @@ bool narrow_to_recipe(RegionRead& read, const StoredTensor& tensor) {
   return true;
 }
 
+void refuse_split_rows(const Plan& plan) {
+  for (const StoredTensor& tensor : plan.target) {
+    if (!tensor.odd_rows) continue;
+    throw Error(ErrorCode::unsupported,
+                {.problem = "a layout with gate and up apart cannot be read tensor by tensor",
+                 .tensor = tensor.name,
+                 .advice = "Read the checkpoint in the hf layout, or convert it"});
+  }
+}
+
 }  // namespace
 
 struct CheckpointReader::State {
@@ -88,6 +98,7 @@ struct CheckpointReader::State {
         plan(make_plan(checkpoint.catalog, checkpoint.description, target)),
         source(checkpoint.catalog, open_shards(checkpoint)) {
     refuse_encodes(checkpoint.catalog, plan);
+    refuse_split_rows(plan);
     for (std::size_t i = 0; i < plan.target.size(); ++i) {
       const StoredTensor& tensor = plan.target[i];
       tensors.push_back({tensor.name, tensor.dtype, tensor.shape, stored_dtype(i)});

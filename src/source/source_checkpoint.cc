@@ -141,7 +141,7 @@ SourceCheckpoint open_source(const std::string& source, std::optional<AxisOrder>
   checkpoint.side_folder = find_side_folder(checkpoint.folder.path);
   checkpoint.catalog = make_catalog(checkpoint.folder);
   std::ranges::copy(checkpoint.folder.problems, std::back_inserter(checkpoint.problems));
-  stack_experts(checkpoint.catalog, checkpoint.problems);
+  stack_tensors(checkpoint.catalog, checkpoint.problems);
   checkpoint.config_text = read_config(checkpoint, checkpoint.problems);
   std::vector<MissingName> missing;
   missing.reserve(checkpoint.folder.missing.size());

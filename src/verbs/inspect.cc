@@ -4,6 +4,7 @@
 #include <string>
 #include <vector>
 
+#include "gpt_oss/name_template.h"
 #include "source/source_checkpoint.h"
 
 namespace mxferry {
@@ -15,6 +16,11 @@ namespace {
 void add(TensorTotal& total, const StoredTensor& tensor) {
   total.tensors += std::max<std::size_t>(1, tensor.stacked);
   total.bytes += tensor.byte_count;
+}
+
+DType stored_dtype(const StoredTensor& tensor) {
+  const auto of_elements = tensor.stacked > 0 ? dtype_field(tensor.name) : std::nullopt;
+  return of_elements.value_or(tensor.dtype);
 }
 
 // The part of the model of every tensor. A fused one has that of its parameters, which all share
@@ -54,7 +60,7 @@ InspectReport inspect(const std::string& source) {
   for (std::size_t i = 0; i < checkpoint.catalog.size(); ++i) {
     const StoredTensor& tensor = checkpoint.catalog[i];
     add(report.total, tensor);
-    add(report.by_dtype[std::string(name(tensor.dtype))], tensor);
+    add(report.by_dtype[std::string(name(stored_dtype(tensor)))], tensor);
     add(report.by_part[part_of[i]], tensor);
   }
   for (const std::size_t tensor : description.unknown)

@@ -44,6 +44,12 @@ std::string any_name() {
       rc::gen::element('0', '0', '1', '2', '9', '.', 'a', 'b', '\xC3'));
 }
 
+RC_GTEST_PROP(NaturalLess, DoesNotDependOnWhatPrecedesANumber, ()) {
+  const std::string a = any_name();
+  const std::string b = any_name();
+  RC_ASSERT(natural_less("x." + a, "x." + b) == natural_less(a, b));
+}
+
 RC_GTEST_PROP(NaturalLess, IsAStrictTotalOrder, ()) {
   const std::string a = any_name();
   const std::string b = any_name();

@@ -1,5 +1,6 @@
 """What `mxferry convert` writes: layouts, dtypes, names, shards, config and other files."""
 
+import itertools
 import json
 import struct
 import unittest
@@ -23,6 +24,10 @@ EXPERTS, HIDDEN, INTERMEDIATE = 4, 64, 96
 # What `mxferry sample` can write.
 SAMPLES = [("hf", "mxfp4"), ("hf", "bf16"), ("nemo", "bf16"), ("original", "mxfp4")]
 SAMPLES += [("original", "bf16"), ("torchtitan", "bf16"), ("unsloth", "bf16")]
+SAMPLES += [("mlx", "mxfp4"), ("mlx", "bf16")]
+SAMPLES += [("compressed-tensors", "mxfp4"), ("compressed-tensors", "bf16")]
+LAYOUTS = sorted({layout for layout, _ in SAMPLES})
+PACKED = [layout for layout, dtype in SAMPLES if dtype == "mxfp4"]
 
 
 class Layouts(CommandTest):
@@ -43,15 +48,26 @@ class Layouts(CommandTest):
         for layout, dtype in SAMPLES:
             self.sample(f"{layout}-{dtype}", "--to", layout, "--dtype", dtype, "--wild")
         for layout, dtype in SAMPLES:
-            for target in ("hf", "nemo", "original", "torchtitan", "unsloth"):
+            for target in LAYOUTS:
                 with self.subTest(f"{layout} {dtype} to {target}"):
                     source, written = f"{layout}-{dtype}", f"{layout}-{dtype}-as-{target}"
-                    self.convert(source, written, "--to", target)
+                    self.convert(source, written, "--to", target, "--dtype", "bf16")
                     expected = read(self.folder / f"{target}-bf16")
                     self.assertEqual(read(self.folder / written), expected)
                     shown = self.mxferry("inspect", written, "--json", "--strict").json
                     self.assertEqual(shown["layout"], target)
                     self.assertIs(shown["packed"], False)
+
+    def test_any_packed_layout_becomes_any_other(self):
+        for layout in PACKED:
+            self.sample(f"{layout}-mxfp4", "--to", layout, "--wild")
+        for layout, target in itertools.product(PACKED, PACKED):
+            with self.subTest(f"{layout} to {target}"):
+                source, written = f"{layout}-mxfp4", f"{layout}-as-{target}"
+                self.convert(source, written, "--to", target, "--dtype", "mxfp4", "--verify")
+                self.assertEqual(read(self.folder / written), read(self.folder / f"{target}-mxfp4"))
+                shown = self.mxferry("inspect", written, "--json", "--strict").json
+                self.assertEqual((shown["layout"], shown["packed"]), (target, True))
 
     def test_transformer_engine_has_names_in_nemo_alone(self):
         self.sample("src")

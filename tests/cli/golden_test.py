@@ -27,9 +27,14 @@ SOURCES = {
     "wild": ["--to", "hf", "--wild"],
     "torchtitan": ["--to", "torchtitan"],
     "unsloth": ["--to", "unsloth"],
+    "mlx mxfp4": ["--to", "mlx"],
+    "mlx bf16": ["--to", "mlx", "--dtype", "bf16"],
+    "compressed-tensors mxfp4": ["--to", "compressed-tensors"],
+    "compressed-tensors bf16": ["--to", "compressed-tensors", "--dtype", "bf16"],
 }
 TARGETS = [["--to", "hf"], ["--to", "nemo"], ["--to", "nemo", "--attn", "te"], ["--to", "original"]]
-TARGETS += [["--to", "torchtitan"], ["--to", "unsloth"]]
+TARGETS += [["--to", "torchtitan"], ["--to", "unsloth"], ["--to", "mlx"]]
+TARGETS += [["--to", "compressed-tensors"]]
 DTYPES = [[], *(["--dtype", dtype] for dtype in ("bf16", "f16", "f32", "mxfp4"))]
 MORE = [
     *(["hf bf16", "--to", "hf", "--dtype", "mxfp4", "--quant-mode", m] for m in ("ocp", "even")),

@@ -6,8 +6,8 @@
 #include <vector>
 
 #include "gpt_oss/layout_table.h"
+#include "gpt_oss/name_template.h"
 #include "gpt_oss/parameter.h"
-#include "gpt_oss/stacks.h"
 #include "mxferry/config.h"
 #include "mxferry/mxfp4.h"
 #include "recipe/catalog.h"
@@ -38,6 +38,17 @@ inline StoredTensor stored_tensor(std::string name, DType dtype, Shape shape) {
   return {std::move(name), dtype, std::move(shape), 0, 0, bytes};
 }
 
+// Whether its dense experts have one order alone: rows of gate and up are told by their tensor.
+inline bool has_gate_and_up_apart(Layout layout) {
+  return has_half_field(layout_row(layout, "flex", ParameterKind::gate_up_weight).suffix);
+}
+
+// Adds a tensor, or the stack that stack_tensors() makes of several.
+inline void add_stored(Catalog& catalog, StoredTensor tensor) {
+  if (has_fields(tensor.name)) tensor.stacked = 1;
+  catalog.push_back(std::move(tensor));
+}
+
 inline void add_parameter(Catalog& catalog, const Stored& stored, const GptOssConfig& config,
                           const Parameter& parameter) {
   const LayoutRow& row = layout_row(stored.layout, stored.attn, parameter.kind);
@@ -47,9 +58,9 @@ inline void add_parameter(Catalog& catalog, const Stored& stored, const GptOssCo
   Shape shape = logical_shape(parameter.kind, config).value();
   if (is_expert_weight(parameter.kind) && stored.packed) {
     shape[2] /= kBlockSize;
-    catalog.push_back(stored_tensor(named(Piece::scales), DType::U8, shape));
+    add_stored(catalog, stored_tensor(named(Piece::scales), DType::U8, shape));
     shape.push_back(kBlockBytes);
-    catalog.push_back(stored_tensor(named(Piece::blocks), DType::U8, shape));
+    add_stored(catalog, stored_tensor(named(Piece::blocks), DType::U8, shape));
     return;
   }
   if (is_expert_weight(parameter.kind) && (row.order == AxisOrder::in_out) != stored.swapped) {
@@ -57,9 +68,7 @@ inline void add_parameter(Catalog& catalog, const Stored& stored, const GptOssCo
   }
   const auto same = std::ranges::find(catalog, named(Piece::dense), &StoredTensor::name);
   if (same == catalog.end()) {
-    catalog.push_back(stored_tensor(named(Piece::dense), stored.dtype, shape));
-    const bool stacks = row.suffix.find(kExpertField) != std::string_view::npos;
-    if (stacks) catalog.back().stacked = static_cast<std::size_t>(shape[0]);
+    add_stored(catalog, stored_tensor(named(Piece::dense), stored.dtype, shape));
   } else {  // query, key and value in one
     shape[0] += same->shape[0];
     *same = stored_tensor(same->name, stored.dtype, shape);

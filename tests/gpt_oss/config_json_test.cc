@@ -121,6 +121,32 @@ TEST(EditConfig, AddsTheQuantizationOfAPackedTarget) {
   EXPECT_EQ(after["quantization_config"]["modules_to_not_convert"], kept);
 }
 
+TEST(EditConfig, ReplacesAnotherQuantization) {
+  const std::vector<const char*> others = {
+      "null",
+      R"({"quant_method": "fp8"})",
+      R"({"quant_method": "quark"})",
+      R"({"quant_method": "compressed-tensors", "format": "pack-quantized"})",
+      R"({"bits": 8, "group_size": 64})",
+      R"({"bits": 4, "group_size": 32, "mode": "affine"})",
+  };
+  const std::vector<Layout> layouts = {Layout::hf, Layout::mlx, Layout::compressed_tensors};
+  for (const Layout to : layouts) {
+    const Json made = edit("{}", {.to = to, .packed = true});
+    EXPECT_EQ(made.contains("quantization"), to == Layout::mlx);
+    for (const char* other : others) {
+      const std::string text = std::string(R"({"quantization_config": )") + other + "}";
+      EXPECT_EQ(edit(text, {.to = to, .packed = true}), made) << name(to) << other;
+      EXPECT_EQ(edit(text, {.to = to, .packed = false}), Json::object()) << name(to) << other;
+    }
+    for (const Layout from : layouts) {
+      const Json before = edit("{}", {.to = from, .packed = true});
+      EXPECT_EQ(edit(before.dump(), {.to = to, .packed = true}), made) << name(from) << name(to);
+      EXPECT_EQ(edit(before.dump(), {.to = to, .packed = false}), Json::object()) << name(from);
+    }
+  }
+}
+
 TEST(EditConfig, SetsTheDtypeUnderTheKeyThatIsThere) {
   struct Row {
     const char* before;

@@ -18,24 +18,26 @@ struct Table {
   const char* attn;
   const char* text;
 };
-constexpr std::array<Table, 6> kTables = {{{Layout::hf, "flex", "hf"},
+constexpr std::array<Table, 8> kTables = {{{Layout::hf, "flex", "hf"},
                                            {Layout::nemo, "flex", "nemo"},
                                            {Layout::nemo, "te", "nemo te"},
                                            {Layout::original, "flex", "original"},
                                            {Layout::torchtitan, "flex", "torchtitan"},
-                                           {Layout::unsloth, "flex", "unsloth"}}};
+                                           {Layout::unsloth, "flex", "unsloth"},
+                                           {Layout::mlx, "flex", "mlx"},
+                                           {Layout::compressed_tensors, "flex", "ct"}}};
 
 // The names as the projects write them, for layer 7, by kTables; where experts are concerned the
 // dense ones.
 struct Names {
   ParameterKind kind;
-  std::array<const char*, 6> names;
+  std::array<const char*, 8> names;
 };
 const std::vector<Names>& names() {
   static const std::vector<Names> table = [] {
     const auto same = [](ParameterKind kind, const char* name, const char* original,
                          const char* titan) {
-      return Names{kind, {name, name, name, original, titan, name}};
+      return Names{kind, {name, name, name, original, titan, name, name, name}};
     };
     return std::vector<Names>{
         same(embedding, "model.embed_tokens.weight", "embedding.weight", "tok_embeddings.weight"),
@@ -60,38 +62,49 @@ const std::vector<Names>& names() {
         {sinks,
          {"model.layers.7.self_attn.sinks", "model.layers.7.self_attn.sinks",
           "model.layers.7.self_attn.attn_module.softmax_offset", "block.7.attn.sinks",
-          "layers.7.attention.sinks", "model.layers.7.self_attn.sinks"}},
+          "layers.7.attention.sinks", "model.layers.7.self_attn.sinks",
+          "model.layers.7.self_attn.sinks", "model.layers.7.self_attn.sinks"}},
         same(mlp_norm, "model.layers.7.post_attention_layernorm.weight", "block.7.mlp.norm.scale",
              "layers.7.ffn_norm.weight"),
         {router_weight,
          {"model.layers.7.mlp.router.weight", "model.layers.7.mlp.gate.weight",
           "model.layers.7.mlp.gate.weight", "block.7.mlp.gate.weight",
-          "layers.7.moe.router.gate.weight", "model.layers.7.mlp.router.linear.weight"}},
+          "layers.7.moe.router.gate.weight", "model.layers.7.mlp.router.linear.weight",
+          "model.layers.7.mlp.router.weight", "model.layers.7.mlp.router.weight"}},
         {router_bias,
          {"model.layers.7.mlp.router.bias", "model.layers.7.mlp.gate.bias",
           "model.layers.7.mlp.gate.bias", "block.7.mlp.gate.bias", "layers.7.moe.router.gate.bias",
-          "model.layers.7.mlp.router.linear.bias"}},
+          "model.layers.7.mlp.router.linear.bias", "model.layers.7.mlp.router.bias",
+          "model.layers.7.mlp.router.bias"}},
         {gate_up_weight,
          {"model.layers.7.mlp.experts.gate_up_proj", "model.layers.7.mlp.experts.gate_and_up_projs",
           "model.layers.7.mlp.experts.gate_and_up_projs", "block.7.mlp.mlp1_weight",
           "layers.7.moe.routed_experts.inner_experts.mlp1_weight_EGD",
-          "model.layers.7.mlp.experts.gate_up_projs.{E}.weight"}},
+          "model.layers.7.mlp.experts.gate_up_projs.{E}.weight",
+          "model.layers.7.mlp.experts.{gate|up}_proj.weight",
+          "model.layers.7.mlp.experts.{E}.{gate|up}_proj.weight"}},
         {gate_up_bias,
          {"model.layers.7.mlp.experts.gate_up_proj_bias",
           "model.layers.7.mlp.experts.gate_up_proj_bias",
           "model.layers.7.mlp.experts.gate_up_proj_bias", "block.7.mlp.mlp1_bias",
           "layers.7.moe.routed_experts.inner_experts.mlp1_bias_EG",
-          "model.layers.7.mlp.experts.gate_up_projs.{E}.bias"}},
+          "model.layers.7.mlp.experts.gate_up_projs.{E}.bias",
+          "model.layers.7.mlp.experts.{gate|up}_proj.bias",
+          "model.layers.7.mlp.experts.{E}.{gate|up}_proj.bias"}},
         {down_weight,
          {"model.layers.7.mlp.experts.down_proj", "model.layers.7.mlp.experts.down_projs",
           "model.layers.7.mlp.experts.down_projs", "block.7.mlp.mlp2_weight",
           "layers.7.moe.routed_experts.inner_experts.mlp2_weight_EDF",
-          "model.layers.7.mlp.experts.down_projs.{E}.weight"}},
+          "model.layers.7.mlp.experts.down_projs.{E}.weight",
+          "model.layers.7.mlp.experts.down_proj.weight",
+          "model.layers.7.mlp.experts.{E}.down_proj.weight"}},
         {down_bias,
          {"model.layers.7.mlp.experts.down_proj_bias", "model.layers.7.mlp.experts.down_proj_bias",
           "model.layers.7.mlp.experts.down_proj_bias", "block.7.mlp.mlp2_bias",
           "layers.7.moe.routed_experts.inner_experts.mlp2_bias_ED",
-          "model.layers.7.mlp.experts.down_projs.{E}.bias"}},
+          "model.layers.7.mlp.experts.down_projs.{E}.bias",
+          "model.layers.7.mlp.experts.down_proj.bias",
+          "model.layers.7.mlp.experts.{E}.down_proj.bias"}},
         same(final_norm, "model.norm.weight", "norm.scale", "norm.weight"),
         same(head, "lm_head.weight", "unembedding.weight", "lm_head.weight"),
     };
@@ -150,7 +163,17 @@ TEST(LayoutTable, NamesBlocksAndScalesAndFindsThemAgain) {
       {Layout::original, gate_up_weight, "block.7.mlp.mlp1_weight.blocks",
        "block.7.mlp.mlp1_weight.scales"},
       {Layout::original, down_weight, "block.7.mlp.mlp2_weight.blocks",
-       "block.7.mlp.mlp2_weight.scales"}};
+       "block.7.mlp.mlp2_weight.scales"},
+      {Layout::mlx, gate_up_weight, "model.layers.7.mlp.experts.{gate|up}_proj.weight (U32)",
+       "model.layers.7.mlp.experts.{gate|up}_proj.scales"},
+      {Layout::mlx, down_weight, "model.layers.7.mlp.experts.down_proj.weight (U32)",
+       "model.layers.7.mlp.experts.down_proj.scales"},
+      {Layout::compressed_tensors, gate_up_weight,
+       "model.layers.7.mlp.experts.{E}.{gate|up}_proj.weight_packed (U8)",
+       "model.layers.7.mlp.experts.{E}.{gate|up}_proj.weight_scale"},
+      {Layout::compressed_tensors, down_weight,
+       "model.layers.7.mlp.experts.{E}.down_proj.weight_packed (U8)",
+       "model.layers.7.mlp.experts.{E}.down_proj.weight_scale"}};
   for (const Packed& row : table) {
     for (const auto& [piece, name] :
          {std::pair(Piece::blocks, row.blocks), std::pair(Piece::scales, row.scales)}) {

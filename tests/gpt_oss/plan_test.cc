@@ -44,6 +44,12 @@ void expect_complete(const Plan& plan) {
     filled[recipe.target] += target_bytes(recipe);
   }
   for (std::size_t i = 0; i < filled.size(); ++i) {
+    const auto& odd = plan.target[i].odd_rows;
+    if (!odd) continue;
+    EXPECT_EQ(filled[odd->tensor], 0U);
+    filled[i] = filled[odd->tensor] = filled[i] / 2;
+  }
+  for (std::size_t i = 0; i < filled.size(); ++i) {
     EXPECT_EQ(filled[i], plan.target[i].byte_count) << plan.target[i].name;
   }
 }
@@ -67,10 +73,11 @@ void expect_all_read(const Plan& plan, const Catalog& source) {
 
 TEST(Plan, LeadsFromAnyFormToAnyOther) {
   std::vector<Stored> forms;
-  for (const Layout layout :
-       {Layout::hf, Layout::nemo, Layout::original, Layout::torchtitan, Layout::unsloth}) {
+  for (const Layout layout : {Layout::hf, Layout::nemo, Layout::original, Layout::torchtitan,
+                              Layout::unsloth, Layout::mlx, Layout::compressed_tensors}) {
     for (const DType dtype : {DType::BF16, DType::F16, DType::F32}) {
       for (const bool swapped : {false, true}) {
+        if (swapped && has_gate_and_up_apart(layout)) continue;
         forms.push_back({.layout = layout, .dtype = dtype, .swapped = swapped});
       }
     }
@@ -99,6 +106,40 @@ TEST(Plan, LeadsFromAnyFormToAnyOther) {
       expect_all_read(result, source);
       EXPECT_EQ(result.packed, to.packed);
       EXPECT_EQ(result.passed_through.size(), 0U);
+    }
+  }
+}
+
+TEST(Plan, LeavesOutWholeParametersOfSeveralTensors) {
+  const Catalog source = make_catalog({});
+  struct Row {
+    const char* excluded;
+    std::size_t count;  // 0: refused
+  };
+  for (const Layout layout : {Layout::mlx, Layout::compressed_tensors}) {
+    const Target all{.layout = layout, .dtype = Codec::mxfp4};
+    const std::size_t tensors = plan(source, all).target.size();
+    const std::size_t each = layout == Layout::mlx ? 1 : 3;  // one, or one of each expert
+    const std::vector<Row> table = {
+        {"experts", each * (3 * 2 + 3) * 2},
+        {"down_proj", each * 3 * 2},
+        {"_proj.bias", (each * 3 + 4) * 2},
+        {"gate_proj", 0},
+        {"up_proj.bias", 0},
+        {"down_proj.weight", layout == Layout::mlx ? 0 : each * 2 * 2},
+    };
+    for (const Row& row : table) {
+      Target target = all;
+      target.excluded = [&](std::string_view name) {
+        return name.find(row.excluded) != std::string_view::npos;
+      };
+      if (row.count == 0) {
+        EXPECT_ERROR(ErrorCode::invalid_argument, plan(source, target)) << row.excluded;
+        continue;
+      }
+      const Plan result = plan(source, target);
+      EXPECT_EQ(result.excluded, row.count) << row.excluded;
+      EXPECT_EQ(result.target.size(), tensors - row.count) << row.excluded;
     }
   }
 }
@@ -216,8 +257,8 @@ TEST(Plan, RefusesWhatIsImpossible) {
 }
 
 TEST(Plan, QuantizesTheExpertsAlone) {
-  for (const Layout from :
-       {Layout::hf, Layout::nemo, Layout::original, Layout::torchtitan, Layout::unsloth}) {
+  for (const Layout from : {Layout::hf, Layout::nemo, Layout::original, Layout::torchtitan,
+                            Layout::unsloth, Layout::mlx, Layout::compressed_tensors}) {
     for (const Layout to : {Layout::hf, Layout::original}) {
       const Catalog source = make_catalog({.layout = from});
       const Plan result = plan(source, {.layout = to, .dtype = Codec::mxfp4});

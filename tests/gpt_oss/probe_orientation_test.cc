@@ -37,9 +37,10 @@ TEST(ProbeOrientation, GoesByTheShapeOrTheSibling) {
   std::vector<Sizes> all = square_sizes();
   all.push_back({64, 96, "", ""});
   for (const Sizes& sizes : all) {
-    for (const Layout layout :
-         {Layout::hf, Layout::nemo, Layout::original, Layout::torchtitan, Layout::unsloth}) {
+    for (const Layout layout : {Layout::hf, Layout::nemo, Layout::original, Layout::torchtitan,
+                                Layout::unsloth, Layout::mlx, Layout::compressed_tensors}) {
       for (const bool swapped : {false, true}) {
+        if (swapped && has_gate_and_up_apart(layout)) continue;
         const GptOssConfig config = config_of(sizes);
         const Description description =
             probe(make_catalog({.layout = layout, .swapped = swapped}, config), {}, config);

@@ -35,6 +35,10 @@ const std::vector<Kind>& kinds() {
       {{.layout = Layout::original}, "original"},
       {{.layout = Layout::torchtitan}, "torchtitan"},
       {{.layout = Layout::unsloth}, "unsloth"},
+      {{.layout = Layout::mlx}, "mlx"},
+      {{.layout = Layout::mlx, .packed = true}, "mlx"},
+      {{.layout = Layout::compressed_tensors}, "compressed-tensors"},
+      {{.layout = Layout::compressed_tensors, .packed = true}, "compressed-tensors"},
   };
   return all;
 }
@@ -210,9 +214,20 @@ TEST(Probe, RefusesNamesOfNoLayout) {
   }
 }
 
+TEST(Probe, KnowsACheckpointWithoutExpertsByItsRouter) {
+  Catalog catalog = make_catalog({});
+  std::erase_if(catalog,
+                [](const StoredTensor& t) { return t.name.find("experts") != std::string::npos; });
+  EXPECT_EQ(probe_with_config(catalog).layout, Layout::hf);
+  std::erase_if(catalog,
+                [](const StoredTensor& t) { return t.name.find("router") != std::string::npos; });
+  EXPECT_FALSE(probe_with_config(catalog).layout);
+}
+
 TEST(Probe, RefusesAMixtureOfLayouts) {
-  const std::array<Layout, 5> layouts = {Layout::hf, Layout::nemo, Layout::original,
-                                         Layout::torchtitan, Layout::unsloth};
+  const std::array<Layout, 7> layouts = {
+      Layout::hf,      Layout::nemo, Layout::original,          Layout::torchtitan,
+      Layout::unsloth, Layout::mlx,  Layout::compressed_tensors};
   for (const Layout a : layouts) {
     for (const Layout b : layouts) {
       if (a == b) continue;
@@ -348,6 +363,28 @@ TEST(Probe, WarnsOfAParameterThatOtherLayersHave) {
   const Description description = probe_with_config(catalog);
   EXPECT_EQ(findings(description), Findings({warning(ErrorCode::missing_tensor, "")}));
   EXPECT_NE(description.problems[0].text.find("attention sinks"), std::string::npos);
+}
+
+TEST(Probe, RefusesExpertsOfWhichNoTableKnowsOneHalf) {
+  const char* kStrange = "model.layers.0.mlp.experts.0.gate_up_proj.weight";
+  Catalog catalog = make_catalog({.packed = true});
+  std::erase_if(catalog, [](const StoredTensor& tensor) {
+    return tensor.name.find("gate_up_proj_") != std::string::npos &&
+           !tensor.name.ends_with("_bias");
+  });
+  catalog = with(catalog, stored_tensor(kStrange, DType::U8, {192, 32}));
+  EXPECT_EQ(findings(probe_with_config(catalog)),
+            Findings({fatal(ErrorCode::missing_tensor, kStrange)}));
+}
+
+TEST(Probe, AnExpertMoreThanThereAreIsNotStale) {
+  const Catalog catalog = make_catalog({.layout = Layout::compressed_tensors, .packed = true});
+  const std::string name = "model.layers.0.mlp.experts.3.down_proj.weight_packed";
+  EXPECT_EQ(findings(probe(catalog, {{name, "gone", false}}, kConfig)),
+            Findings({fatal(ErrorCode::missing_shard, name.c_str())}));
+  const std::string dense = "model.layers.0.mlp.experts.0.down_proj.weight";
+  EXPECT_EQ(findings(probe(catalog, {{dense, "gone", false}}, kConfig)),
+            Findings({warning(ErrorCode::missing_tensor, dense.c_str())}));
 }
 
 TEST(Probe, WarnsOfAMissingTopLevel) {

@@ -68,9 +68,10 @@ Region whole(const CheckpointReader& reader, std::size_t tensor, Tensor& memory)
 }
 
 TEST_F(CheckpointReaderTest, ReadsWhatAConversionWrites) {
-  const std::vector<std::string> sources = {sample(Layout::hf, {}), sample(Layout::hf, Codec::bf16),
-                                            sample(Layout::original, {}),
-                                            sample(Layout::nemo, Codec::bf16)};
+  const std::vector<std::string> sources = {
+      sample(Layout::hf, {}),       sample(Layout::hf, Codec::bf16),
+      sample(Layout::original, {}), sample(Layout::nemo, Codec::bf16),
+      sample(Layout::mlx, {}),      sample(Layout::compressed_tensors, {})};
   for (const std::string& source : sources) {
     for (const Layout layout :
          {Layout::nemo, Layout::hf, Layout::original, Layout::torchtitan, Layout::unsloth}) {
@@ -96,6 +97,13 @@ TEST_F(CheckpointReaderTest, ReadsWhatAConversionWrites) {
         }
       }
     }
+  }
+}
+
+TEST_F(CheckpointReaderTest, RefusesALayoutWithGateAndUpApart) {
+  const std::string source = sample(Layout::hf, Codec::bf16);
+  for (const Layout layout : {Layout::mlx, Layout::compressed_tensors}) {
+    EXPECT_ERROR(ErrorCode::unsupported, CheckpointReader({.source = source, .layout = layout}));
   }
 }
 

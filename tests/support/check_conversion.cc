@@ -88,20 +88,39 @@ class Weights {
                                         std::int64_t offset, std::size_t size) {
     const StoredTensor& stored = checkpoint.catalog[tensor];
     std::vector<std::uint8_t> bytes(size);
-    // A stack has a chunk per expert, in order; any other tensor is one piece.
-    const std::uint64_t piece = stored.byte_count / std::max<std::size_t>(1, stored.stacked);
     for (std::size_t done = 0; done < size;) {
-      const std::uint64_t at = static_cast<std::uint64_t>(offset) + done;
-      const auto count = std::min<std::uint64_t>(size - done, piece - at % piece);
-      const StoredChunk whole{
-          .offsets = {}, .sizes = {}, .shard = stored.shard, .offset = stored.offset};
-      const StoredChunk& chunk = stored.stacked > 0 ? stored.chunks[at / piece] : whole;
-      File::open_for_reading(checkpoint.folder.shards[chunk.shard].path)
-          .read(chunk.offset + at % piece,
-                std::as_writable_bytes(std::span(bytes).subspan(done, count)));
+      const Place place = place_of(stored, static_cast<std::uint64_t>(offset) + done);
+      const auto count = std::min<std::uint64_t>(size - done, place.left);
+      File::open_for_reading(checkpoint.folder.shards[place.shard].path)
+          .read(place.offset, std::as_writable_bytes(std::span(bytes).subspan(done, count)));
       done += count;
     }
     return bytes;
+  }
+
+  // A byte of a tensor in its file, and how many follow there.
+  struct Place {
+    std::size_t shard = 0;
+    std::uint64_t offset = 0;
+    std::uint64_t left = 0;
+  };
+  // A stack of [experts, rows, ...] has experts' tensors, or all experts' in one, and of gate and
+  // up the even rows in one and the odd ones in another.
+  static Place place_of(const StoredTensor& stored, std::uint64_t at) {
+    if (stored.stacked == 0) return {stored.shard, stored.offset + at, stored.byte_count - at};
+    const auto experts = static_cast<std::uint64_t>(stored.shape[0]);
+    const auto rows = static_cast<std::uint64_t>(stored.shape[1]);
+    const std::uint64_t row_bytes = stored.byte_count / experts / rows;
+    const std::uint64_t halves = stored.chunk_shape.empty() ? 1 : 2;
+    const auto expert = static_cast<std::int64_t>(at / row_bytes / rows);
+    const std::uint64_t row = at / row_bytes % rows;
+    const auto chunk = std::ranges::find_if(stored.chunks, [&](const StoredChunk& box) {
+      return box.offsets[0] <= expert && expert < box.offsets[0] + box.sizes[0] &&
+             (halves == 1 || box.offsets[2] == static_cast<std::int64_t>(row % 2));
+    });
+    const auto before = static_cast<std::uint64_t>(expert - chunk->offsets[0]) * rows / halves;
+    return {chunk->shard, chunk->offset + (before + row / halves) * row_bytes + at % row_bytes,
+            row_bytes - at % row_bytes};
   }
 
   static const std::vector<std::uint32_t>& table(DType dtype) {

@@ -31,11 +31,18 @@ struct Form {
 };
 // All that a sample can have.
 const std::vector<Form>& forms() {
-  static const std::vector<Form> all = {
-      {Layout::hf, "flex", Codec::mxfp4},        {Layout::hf, "flex", Codec::bf16},
-      {Layout::nemo, "flex", Codec::bf16},       {Layout::nemo, "te", Codec::bf16},
-      {Layout::original, "flex", Codec::mxfp4},  {Layout::original, "flex", Codec::bf16},
-      {Layout::torchtitan, "flex", Codec::bf16}, {Layout::unsloth, "flex", Codec::bf16}};
+  static const std::vector<Form> all = {{Layout::hf, "flex", Codec::mxfp4},
+                                        {Layout::hf, "flex", Codec::bf16},
+                                        {Layout::nemo, "flex", Codec::bf16},
+                                        {Layout::nemo, "te", Codec::bf16},
+                                        {Layout::original, "flex", Codec::mxfp4},
+                                        {Layout::original, "flex", Codec::bf16},
+                                        {Layout::torchtitan, "flex", Codec::bf16},
+                                        {Layout::unsloth, "flex", Codec::bf16},
+                                        {Layout::mlx, "flex", Codec::mxfp4},
+                                        {Layout::mlx, "flex", Codec::bf16},
+                                        {Layout::compressed_tensors, "flex", Codec::mxfp4},
+                                        {Layout::compressed_tensors, "flex", Codec::bf16}};
   return all;
 }
 std::string text(const Form& form) {
