@@ -51,11 +51,17 @@ class Patience {
       {.problem = std::string("cannot ") + operation + ": " + error.message(), .file = path});
 }
 
-// Returns false if the parent has been removed meanwhile.
+// Whether another process has removed the folder since, which create_directory() calls an error if
+// it existed a moment before.
+bool is_gone(const fs::path& path, const std::error_code& error) {
+  return error == std::errc::file_exists && !is_there(path);
+}
+
+// Returns false if the folder, or its parent, has been removed meanwhile.
 bool make_folder(const fs::path& path) {
   std::error_code error;
   fs::create_directory(path, error);
-  if (error && error != std::errc::no_such_file_or_directory) {
+  if (error && error != std::errc::no_such_file_or_directory && !is_gone(path, error)) {
     fail(path, "create the folder", error);
   }
   return !error;
@@ -120,6 +126,7 @@ DestinationLock::DestinationLock(fs::path folder, const std::stop_token& stop)
 bool DestinationLock::try_take() {
   std::error_code error;
   created_ |= fs::create_directories(folder_, error);
+  if (is_gone(folder_, error)) return false;
   if (error) {
     throw Error(ErrorCode::io_error,
                 {.problem = "cannot create the folder: " + error.message(), .file = folder_});
