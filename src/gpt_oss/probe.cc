@@ -268,8 +268,8 @@ std::optional<AxisOrder> Prober::order_by_shape(ParameterKind kind, const Shape&
 
 std::optional<AxisOrder> Prober::expert_order(const Parameter& parameter,
                                               const StoredTensor& tensor, const Shape& expected) {
-  // Rows of gate and up could not be told apart from columns: the other order has no such form.
-  if (has_half_field(tensor.name) && orientations_.forced != AxisOrder::in_out) {
+  // Each of gate and up has whole rows, whatever --orientation says of square weights.
+  if (has_half_field(tensor.name)) {
     return check_shape(tensor, expected) ? std::optional(AxisOrder::out_in) : std::nullopt;
   }
   if (expected[1] != expected[2]) {

@@ -60,6 +60,16 @@ TEST(ProbeOrientation, GoesByTheShapeOrTheSibling) {
   }
 }
 
+TEST(ProbeOrientation, GateAndUpApartHaveWholeRowsWhateverIsForced) {
+  GptOssConfig config = kConfig;
+  config.hidden_size = 2 * config.intermediate_size;  // gate and up together are square
+  for (const Layout layout : {Layout::mlx, Layout::compressed_tensors}) {
+    const Description description = probe(make_catalog({.layout = layout}, config), {}, config,
+                                          {.forced = AxisOrder::in_out, .measured = {}});
+    EXPECT_EQ(parameter(description, gate_up_weight, 1).form.order, AxisOrder::out_in);
+  }
+}
+
 TEST(ProbeOrientation, IsUnknownForASquareWithoutItsSibling) {
   for (const Sizes& sizes : square_sizes()) {
     const GptOssConfig config = config_of(sizes);
