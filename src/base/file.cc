@@ -79,13 +79,18 @@ File File::open_for_reading(const std::filesystem::path& path) {
 }
 
 File File::create(const std::filesystem::path& path) {
+  constexpr int kFlags = O_RDWR | O_CREAT | O_EXCL | O_NOFOLLOW;
+  std::filesystem::path copy = path;
+  const int descriptor = open_retrying(path, kFlags);
+  if (descriptor >= 0) return {descriptor, std::move(copy)};
+  if (errno != EEXIST) fail(path, "create", errno);
   struct stat status{};
   if (::lstat(path.c_str(), &status) == 0) {
     const bool may_go = S_ISREG(status.st_mode) || S_ISLNK(status.st_mode);
     if (!may_go) fail(path, "create", EEXIST);
     if (::unlink(path.c_str()) != 0 && errno != ENOENT) fail(path, "remove", errno);
   }
-  return open(path, O_RDWR | O_CREAT | O_EXCL | O_NOFOLLOW, "create");
+  return open(path, kFlags, "create");
 }
 
 File File::create_or_open(const std::filesystem::path& path) {

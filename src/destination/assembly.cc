@@ -101,6 +101,7 @@ void refuse_newcomers(const WrittenWork& work, const std::vector<std::string>& f
 
 std::map<std::string, std::vector<fs::path>> all_borders(const fs::path& work) {
   std::map<std::string, std::vector<fs::path>> borders;
+  if (!is_real_folder(work / kPiecesFolder)) return borders;
   for (const std::string& name : list_folder(work / kPiecesFolder)) {
     if (!name.starts_with(kHeaderPrefix) && !name.starts_with(kSharedPrefix)) {
       borders[name.substr(name.find('.') + 1)].push_back(work / kPiecesFolder / name);

@@ -106,6 +106,10 @@ class Claim {
  private:
   bool begins_anew() const { return request_.force && !request_.resume; }
 
+  // Whether other processes may write to the same shards: those of other parts, or of other ranks
+  // that save.
+  bool shares_shards() const { return request_.part.world > 1 || !is_resumable(request_.record); }
+
   bool is_own_part(const FoundJournal& journal) const {
     return journal.part.rank == request_.part.rank && journal.part.world == request_.part.world;
   }
@@ -186,6 +190,7 @@ class Claim {
     const fs::path work =
         is_new ? create_work(request_.folder, request_.record, request_.sync) : own_->path;
     try {
+      if (shares_shards()) make_pieces_folder(work, request_.sync);
       if (begins_anew()) remove_other_worlds();
       std::optional<FileLock> part = FileLock::try_take(work / journal_name(request_.part));
       if (!part) refuse_in_use(request_.folder);

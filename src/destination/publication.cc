@@ -94,9 +94,8 @@ class Switch {
         files_(work_ / kFilesFolder),
         old_(state_folder(destination) / kOldFolder) {
     if (!is_real_folder(files_)) return;
-    for (const std::string& name : publication.install) {
-      if (is_there(files_ / name)) waiting_.insert(name);
-    }
+    const std::vector<std::string> left = list_folder(files_);
+    waiting_.insert(left.begin(), left.end());
   }
 
   void run() const {

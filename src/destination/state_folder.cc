@@ -180,9 +180,11 @@ std::vector<Work> find_works(const fs::path& destination) {
   for (const std::string& name : list_folder(state)) {
     const fs::path path = state / name;
     if (!is_work_name(name) || !is_real_folder(path)) continue;
-    // A work without these folders is incomplete or damaged, and cannot be resumed.
+    // A work without its folder of files is incomplete or damaged, and cannot be resumed.
+    const fs::file_type pieces = link_status(path / kPiecesFolder).type();
     const bool is_sound =
-        is_real_folder(path / kFilesFolder) && is_real_folder(path / kPiecesFolder);
+        is_real_folder(path / kFilesFolder) &&
+        (pieces == fs::file_type::directory || pieces == fs::file_type::not_found);
     works.push_back({path, is_sound ? read_record(path) : Json(), find_journals(path)});
   }
   return works;
@@ -190,8 +192,7 @@ std::vector<Work> find_works(const fs::path& destination) {
 
 fs::path create_work(const fs::path& destination, const Json& record, bool sync) {
   const fs::path work = state_folder(destination) / work_name(record);
-  if (!make_folder(work) || !make_folder(work / kFilesFolder) ||
-      !make_folder(work / kPiecesFolder)) {
+  if (!make_folder(work) || !make_folder(work / kFilesFolder)) {
     fail(work, "create the folder", std::make_error_code(std::errc::no_such_file_or_directory));
   }
   write_text_file(work / kRecordName, dump_record(record), sync);
@@ -200,6 +201,10 @@ fs::path create_work(const fs::path& destination, const Json& record, bool sync)
     sync_folder(destination);
   }
   return work;
+}
+
+void make_pieces_folder(const fs::path& work, bool sync) {
+  if (make_folder(work / kPiecesFolder) && sync) sync_folder(work);
 }
 
 void discard_work(const fs::path& work) {

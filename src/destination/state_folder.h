@@ -97,6 +97,8 @@ std::vector<Work> find_works(const std::filesystem::path& destination);
 // Creates an empty work for the record and returns its path.
 std::filesystem::path create_work(const std::filesystem::path& destination,
                                   const nlohmann::json& record, bool sync);
+// For a work whose shards several processes write; does nothing if the folder is there.
+void make_pieces_folder(const std::filesystem::path& work, bool sync);
 // Removes a work, as trash: after a crash, empty_trash() removes the rest.
 void discard_work(const std::filesystem::path& work);
 void empty_trash(const std::filesystem::path& destination);
