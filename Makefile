@@ -73,6 +73,8 @@ check-deep:  ## fuzz half an hour a target, properties with 5000 cases, every fa
 	RC_PARAMS="max_success=5000" MXFERRY_KILLS=200 MXFERRY_FAULTS_STEP=1 ctest --preset dev
 	MXFERRY_ACTORS_STEP=1 $(call commands_of,dev) build/venv/bin/python -m pytest -p no:cacheprovider \
 	  tests/peers/test_two_actors.py
+	MXFERRY_FOLDERS_STEP=1 $(call commands_of,dev) build/venv/bin/python -m pytest -p no:cacheprovider \
+	  tests/peers/test_folders.py
 	cmake --preset tsan
 	cmake --build --preset tsan
 	ctest --preset tsan

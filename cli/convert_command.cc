@@ -171,6 +171,7 @@ void add_convert_command(CLI::App& app, Chosen& chosen) {
   command->add_flag("--no-sync", arguments->no_sync,
                     "Do not wait for the disk: for scratch folders");
   command->add_flag("--checksum", o.checksum, "Write SHA256SUMS, for `verify --manifest DST`");
+  command->add_flag("--strict", o.strict, "Refuse a source of which there is a warning");
   command->add_flag("--verify", o.verify, "Read back what was written, and prove it");
   command->add_flag(
       "--allow-nonfinite", o.allow_nonfinite,

@@ -40,9 +40,25 @@ constexpr SizeField kSizes[] = {
     {"vocab_size", &GptOssConfig::vocab_size},
 };
 
-bool has_fatal(const InspectReport& report) {
-  return std::ranges::any_of(report.problems,
-                             [](const Problem& p) { return p.severity == Severity::fatal; });
+std::size_t count(const InspectReport& report, Severity severity) {
+  return static_cast<std::size_t>(
+      std::ranges::count(report.problems, severity, &Problem::severity));
+}
+
+bool has(const InspectReport& report, Severity severity) {
+  return count(report, severity) > 0;
+}
+
+Json kinds_json(const InspectReport& report) {
+  Json kinds = Json::array();
+  for (const InspectedKind& kind : report.kinds) {
+    kinds.push_back({{"kind", kind.kind},
+                     {"found", kind.found},
+                     {"expected", kind.expected},
+                     {"form", kind.form},
+                     {"order", kind.order}});
+  }
+  return kinds;
 }
 
 Json totals_json(const std::map<std::string, TensorTotal>& totals) {
@@ -68,6 +84,9 @@ void print_as_json(const InspectReport& report, bool ok) {
               {"layout_reason", report.layout_reason},
               {"attn", report.attn},
               {"packed", report.packed},
+              {"writer", report.writer},
+              {"programs", report.programs},
+              {"kinds", kinds_json(report)},
               {"has_config", report.has_config},
               {"config", config},
               {"has_index", report.has_index},
@@ -81,6 +100,33 @@ void print_as_json(const InspectReport& report, bool ok) {
               {"problems", problems}});
 }
 
+void print_kinds(const InspectReport& report) {
+  if (report.kinds.empty()) return;
+  fmt::print("  weights\n");
+  for (const InspectedKind& kind : report.kinds) {
+    const std::string form = kind.found == 0 ? "MISSING" : kind.form;
+    fmt::print("    {:<31} {:>3} of {:<3} {}{}\n", kind.kind, kind.found, kind.expected, form,
+               kind.order.empty() ? "" : ", " + kind.order);
+  }
+}
+
+// What a reader of the page may do next.
+void print_next(const InspectReport& report) {
+  if (!report.layout || has(report, Severity::fatal)) return;
+  const bool needs_repair = has(report, Severity::note);
+  if (!report.programs.empty() && !needs_repair) {
+    fmt::print("{}", wrapped("Loads in: ", 2, report.programs + "."));
+  }
+  const std::string command = "mxferry convert " + printable(report.path.string()) + " OUT --to ";
+  if (needs_repair) {
+    fmt::print("{}", wrapped("Put right by: ", 2,
+                             command + std::string(name(*report.layout)) +
+                                 (report.packed ? " --dtype mxfp4" : "")));
+  } else {
+    fmt::print("{}", wrapped("Convert with: ", 2, command + kLayoutNames + " [--dtype mxfp4]"));
+  }
+}
+
 void print_totals(const char* title, const std::map<std::string, TensorTotal>& totals) {
   if (totals.empty()) return;
   fmt::print("  {}\n", title);
@@ -91,6 +137,7 @@ void print_totals(const char* title, const std::map<std::string, TensorTotal>& t
 
 void print_for_people(const InspectReport& report) {
   fmt::print("{}\n", printable(report.path.string()));
+  if (!report.writer.empty()) fmt::print("  written by: {}\n", printable(report.writer));
   if (report.layout) {
     fmt::print(
         "{}", wrapped("  layout: ", 4,
@@ -110,6 +157,7 @@ void print_for_people(const InspectReport& report) {
              report.distributed ? "each of one rank, with its chunks of the tensors"
              : report.has_index ? "with index"
                                 : "no index");
+  print_kinds(report);
   print_totals("by dtype", report.by_dtype);
   print_totals("by part", report.by_part);
   if (!report.shards.empty()) fmt::print("  files\n");
@@ -119,17 +167,18 @@ void print_for_people(const InspectReport& report) {
   }
   if (report.problems.empty()) {
     fmt::print("No problems found.\n");
-    return;
+    return print_next(report);
   }
-  const auto fatal = std::ranges::count(report.problems, Severity::fatal, &Problem::severity);
-  fmt::print("{} error(s), {} warning(s):\n", fatal,
-             static_cast<std::ptrdiff_t>(report.problems.size()) - fatal);
+  fmt::print("{} error(s), {} warning(s), {} note(s):\n", count(report, Severity::fatal),
+             count(report, Severity::warning), count(report, Severity::note));
   for (const Problem& problem : report.problems) fmt::print("{}", describe(problem));
+  print_next(report);
 }
 
 int run(const Arguments& arguments, const OutputOptions& output) {
   const InspectReport report = inspect(arguments.source);
-  const bool ok = !has_fatal(report) && !(arguments.strict && !report.problems.empty());
+  const bool ok =
+      !has(report, Severity::fatal) && !(arguments.strict && has(report, Severity::warning));
   if (output.json) {
     print_as_json(report, ok);
   } else if (output.quiet) {

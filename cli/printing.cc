@@ -133,13 +133,13 @@ std::string describe(const Problem& problem) {
   std::string text;
   if (!problem.file.empty()) text += problem.file + ": ";
   if (!problem.tensor.empty()) text += "tensor '" + problem.tensor + "': ";
-  const char* const severity = problem.severity == Severity::fatal ? "  error: " : "  warning: ";
-  return wrapped(severity, 4, printable(text + problem.text));
+  const bool is_fatal = problem.severity == Severity::fatal;
+  const std::string severity = is_fatal ? "error" : name(problem.severity);
+  return wrapped("  " + severity + ": ", 4, printable(text + problem.text));
 }
 
 Json to_json(const Problem& problem) {
-  Json json = {{"severity", problem.severity == Severity::fatal ? "fatal" : "warning"},
-               {"code", name(problem.code)}};
+  Json json = {{"severity", name(problem.severity)}, {"code", name(problem.code)}};
   if (!problem.file.empty()) json["file"] = problem.file;
   if (!problem.tensor.empty()) json["tensor"] = problem.tensor;
   json["text"] = problem.text;

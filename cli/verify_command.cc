@@ -55,7 +55,8 @@ Json parameter_json(const ComparedParameter& parameter) {
                {"codec_b", parameter.codec_b},
                {"bytes_identical", parameter.bytes_identical},
                {"values_identical", parameter.total.different == 0},
-               {"transposed", parameter.transposed}};
+               {"transposed", parameter.transposed},
+               {"halves", parameter.halves}};
   json.update(to_json(parameter.total));
   if (parameter.worst) {
     json["worst"] = {{"expert", parameter.worst->expert},
@@ -130,7 +131,9 @@ void print_worst(const VerifyReport& report) {
     const ComparedParameter& p = *worst[i];
     fmt::print("    {}\n", shortened(printable(p.tensor_b)));
     fmt::print("      {} -> {}, {:.1f} dB{}", p.codec_a, p.codec_b, p.total.sqnr_db(),
-               p.transposed ? ", TRANSPOSED" : "");
+               p.transposed ? ", TRANSPOSED"
+               : p.halves   ? ", HALVES"
+                            : "");
     if (p.worst) {
       fmt::print(", largest error at {}row {}, column {}: {:.4g} -> {:.4g}",
                  p.shape.size() == 3 ? fmt::format("expert {}, ", p.worst->expert) : "",

@@ -4,6 +4,7 @@
 #include "base/text.h"
 #include "fuzz/input.h"
 #include "gpt_oss/config_json.h"
+#include "gpt_oss/layout_table.h"
 #include "mxferry/error.h"
 
 namespace mxferry::internal::fuzz {
@@ -23,16 +24,20 @@ void require_sane(const GptOssConfig& sizes) {
 // The first byte chooses what the config is edited for.
 void config(Input input) {
   Choices choices(input);
-  const std::size_t choice = choices.below(12);
-  const ConfigEdit edit{.to = static_cast<Layout>(choice % 3),
-                        .packed = choice / 3 % 2 != 0,
-                        .torch_dtype = choice / 6 != 0 ? std::optional(DType::F32) : std::nullopt};
+  const std::size_t layouts = layout_tables().size();
+  const std::size_t choice = choices.below(layouts * 8);
+  const std::size_t rest = choice / layouts;
+  const ConfigEdit edit{.to = static_cast<Layout>(choice % layouts),
+                        .packed = rest % 2 != 0,
+                        .torch_dtype = rest / 2 % 2 != 0 ? std::optional(DType::F32) : std::nullopt,
+                        .adds_head = rest / 4 != 0};
   const std::string text = text_of(choices.rest());
   try {
     require_sane(parse_config(text, "config.json"));
-    const std::string edited = edit_config(text, "config.json", edit);
+    const std::string edited = edit_config(text, "config.json", edit).text;
     require(is_utf8(edited), "the result is UTF-8");
-    require(edit_config(edited, "config.json", edit) == edited, "editing twice changes nothing");
+    require(edit_config(edited, "config.json", edit).text == edited,
+            "editing twice changes nothing");
   } catch (const Error& error) {
     require(error.code() == ErrorCode::invalid_config, "the config is to blame");
   }

@@ -193,7 +193,8 @@ void plan(Input input) {
   Orientations orientations;
   if (choices.flag()) orientations.forced = AxisOrder::in_out;
   const GptOssConfig model = any_model(choices);
-  const std::optional<GptOssConfig> config = any_config(choices, model);
+  const std::optional<GptOssConfig> sizes = any_config(choices, model);
+  const ConfigFacts config = sizes ? ConfigFacts(*sizes) : ConfigFacts();
   const Catalog catalog = any_catalog(choices, model);
   const Description description = probe(catalog, {}, config, orientations);
   for (const Problem& problem : description.problems) {

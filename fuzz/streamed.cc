@@ -37,10 +37,16 @@ class Model {
   Model(Choices& choices, const Sizes& sizes) : choices_(choices), sizes_(sizes) {
     wild_ = choices.flag();
     for (std::int64_t layer = 0; layer < sizes.layers; ++layer) add_layer(layer);
+    for (const char* name : {"model.embed_tokens.weight", "lm_head.weight"}) {
+      add(name, DType::BF16, {3, sizes.hidden});
+    }
+    add("model.norm.weight", DType::BF16, {sizes.hidden});
   }
   const StateDict& tensors() const { return dict_; }
 
  private:
+  static constexpr std::int64_t kHeads = 8;  // of size 1
+
   void add(const std::string& name, DType dtype, Shape shape) {
     Tensor tensor = Tensor::empty(dtype, std::move(shape));
     const std::span bytes(tensor.as<std::uint8_t>(), tensor.byte_count());
@@ -57,7 +63,15 @@ class Model {
   }
   void add_layer(std::int64_t layer) {
     const std::string prefix = "model.layers." + std::to_string(layer) + ".";
-    add(prefix + "self_attn.sinks", DType::BF16, {8});
+    add(prefix + "self_attn.sinks", DType::BF16, {kHeads});
+    for (const char* name : {"q_proj", "k_proj", "v_proj"}) {
+      add(prefix + "self_attn." + name + ".weight", DType::BF16, {kHeads, sizes_.hidden});
+      add(prefix + "self_attn." + name + ".bias", DType::BF16, {kHeads});
+    }
+    add(prefix + "self_attn.o_proj.weight", DType::BF16, {sizes_.hidden, kHeads});
+    add(prefix + "self_attn.o_proj.bias", DType::BF16, {sizes_.hidden});
+    add(prefix + "input_layernorm.weight", DType::BF16, {sizes_.hidden});
+    add(prefix + "post_attention_layernorm.weight", DType::BF16, {sizes_.hidden});
     add_packed(prefix + "mlp.experts.down_proj", sizes_.hidden, sizes_.intermediate);
     add_packed(prefix + "mlp.experts.gate_up_proj", 2 * sizes_.intermediate, sizes_.hidden);
     add(prefix + "mlp.router.bias", DType::BF16, {sizes_.experts});

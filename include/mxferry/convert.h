@@ -71,6 +71,7 @@ struct ConvertOptions {
   // are infinite or too large for MXFP4 to the largest number; NaN weights are still refused.
   bool allow_nonfinite = false;
   bool checksum = false;  // also write SHA256SUMS, which verify_manifest() checks
+  bool strict = false;    // refuse a source of which there is a warning
   bool verify = false;    // read everything back and compare it with a second conversion
   // Replace the checkpoint at the destination, which stays unchanged until the new one is whole,
   // and anything that other conversions have begun there.

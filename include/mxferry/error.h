@@ -49,6 +49,8 @@ enum class ErrorCode {
   missing_chunk,
   overlapping_chunks,
   // The layout is unclear, or the target cannot hold the values.
+  wrapped_names,         // names of the model, changed by a program that wrapped it
+  foreign_quantization,  // weights in a form that no layout has
   unknown_layout,
   unknown_orientation,
   nonfinite_block,

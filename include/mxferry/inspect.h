@@ -14,8 +14,11 @@
 
 namespace mxferry {
 
-// `fatal` stops a conversion; `warning` does not.
-enum class Severity { warning, fatal };
+// `fatal` stops a conversion. `warning` does not, unless it is strict: the result may not be what
+// the user wants. `note` tells what is read in another way than it is written.
+enum class Severity { note, warning, fatal };
+
+const char* name(Severity severity) noexcept;
 
 // A problem in a checkpoint, in plain words.
 struct Problem {
@@ -37,12 +40,25 @@ struct InspectedShard {
   std::uint64_t bytes = 0;  // of the whole file
 };
 
+// One kind of parameter of the model, over all layers.
+struct InspectedKind {
+  std::string kind;          // in words, for example "experts' down projection"
+  std::size_t found = 0;     // how many are there
+  std::size_t expected = 0;  // one for each layer, or one
+  std::string form;          // "MXFP4", "BF16", "BF16, F32", "tied to the embedding"; "" if missing
+  // Of dense experts: how they are stored and how that is known, "[in, out] by the shape"; else "".
+  std::string order;
+};
+
 struct InspectReport {
   std::filesystem::path path;    // resolved
   std::optional<Layout> layout;  // nullopt: not recognized
   std::string layout_reason;
-  std::string attn;     // "te" if the sinks have Transformer Engine's name, else "flex"
-  bool packed = false;  // experts are MXFP4
+  std::string attn;      // "te" if the sinks have Transformer Engine's name, else "flex"
+  bool packed = false;   // experts are MXFP4
+  std::string writer;    // the program that wrote config.json, by its own word; may be empty
+  std::string programs;  // that load the layout in this form, for people
+  std::vector<InspectedKind> kinds;  // in the order of the model; empty without a layout
   bool has_config = false;
   GptOssConfig config;  // from config.json, completed from the shapes; 0 if unknown
   bool has_index = false;

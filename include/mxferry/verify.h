@@ -44,6 +44,8 @@ struct ComparedParameter {
   std::optional<WeightPair> worst;  // the largest absolute error; nullopt if nothing differs
   // B holds A's matrices transposed, or nearly so: see VerifyReport::verdict().
   bool transposed = false;
+  // B holds all rows of gate before all rows of up, where A has them in turn, or nearly so.
+  bool halves = false;
 };
 
 struct VerifyReport {

@@ -114,6 +114,7 @@ ConvertOptions convert_options(const nb::kwargs& values) {
   reader.read("max_memory", options.max_memory);
   reader.read("sync", options.sync);
   reader.read("allow_nonfinite", options.allow_nonfinite);
+  reader.read("strict", options.strict);
   reader.read("checksum", options.checksum);
   reader.read("verify", options.verify);
   reader.read("force", options.force);

@@ -64,10 +64,9 @@ nb::tuple tuple_of(const Range& range) {
 }
 
 nb::object to_python(const Problem& problem) {
-  return dataclass("Problem")(
-      "severity"_a = problem.severity == Severity::fatal ? "fatal" : "warning",
-      "code"_a = name(problem.code), "file"_a = problem.file, "tensor"_a = problem.tensor,
-      "text"_a = problem.text);
+  return dataclass("Problem")("severity"_a = name(problem.severity), "code"_a = name(problem.code),
+                              "file"_a = problem.file, "tensor"_a = problem.tensor,
+                              "text"_a = problem.text);
 }
 
 nb::object to_python(const TensorInfo& info) {
@@ -110,7 +109,8 @@ nb::object to_python(const ComparedParameter& parameter) {
       "shape"_a = tuple_of(parameter.shape), "codec_a"_a = parameter.codec_a,
       "codec_b"_a = parameter.codec_b, "bytes_identical"_a = parameter.bytes_identical,
       "total"_a = to_python(parameter.total), "experts"_a = tuple_of(parameter.experts),
-      "worst"_a = optional_to_python(parameter.worst), "transposed"_a = parameter.transposed);
+      "worst"_a = optional_to_python(parameter.worst), "transposed"_a = parameter.transposed,
+      "halves"_a = parameter.halves);
 }
 
 nb::object to_python(const TensorTotal& total) {
@@ -174,15 +174,23 @@ nb::object to_python(const FinishReport& report) {
                                    "bytes"_a = report.bytes);
 }
 
+nb::object to_python(const InspectedKind& kind) {
+  return dataclass("InspectedKind")("kind"_a = kind.kind, "found"_a = kind.found,
+                                    "expected"_a = kind.expected, "form"_a = kind.form,
+                                    "order"_a = kind.order);
+}
+
 nb::object to_python(const InspectReport& report) {
   return dataclass("InspectReport")(
       "path"_a = report.path, "layout"_a = text_or_none(report.layout),
       "layout_reason"_a = report.layout_reason, "attn"_a = report.attn, "packed"_a = report.packed,
-      "has_config"_a = report.has_config, "config"_a = to_python(report.config),
-      "has_index"_a = report.has_index, "distributed"_a = report.distributed,
-      "total"_a = to_python(report.total), "by_dtype"_a = dict_of(report.by_dtype),
-      "by_part"_a = dict_of(report.by_part), "shards"_a = tuple_of(report.shards),
-      "unknown"_a = tuple_of(report.unknown), "problems"_a = tuple_of(report.problems));
+      "writer"_a = report.writer, "programs"_a = report.programs,
+      "kinds"_a = tuple_of(report.kinds), "has_config"_a = report.has_config,
+      "config"_a = to_python(report.config), "has_index"_a = report.has_index,
+      "distributed"_a = report.distributed, "total"_a = to_python(report.total),
+      "by_dtype"_a = dict_of(report.by_dtype), "by_part"_a = dict_of(report.by_part),
+      "shards"_a = tuple_of(report.shards), "unknown"_a = tuple_of(report.unknown),
+      "problems"_a = tuple_of(report.problems));
 }
 
 nb::object to_python(const SampleReport& report) {

@@ -2,15 +2,14 @@
 
 import itertools
 import os
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, NamedTuple
 
+from . import _core
 from .checkpoint import Checkpoint, open_checkpoint, torch_dtype
 from .errors import Error
 from .placements import held_ranges
 
-# What module wrappers insert into names.
-_WRAPPERS = ("_orig_mod.", "_checkpoint_wrapped_module.", "_fsdp_wrapped_module.")
 _DTYPES = {
     "torch.bfloat16": "BF16",
     "torch.float16": "F16",
@@ -49,8 +48,8 @@ def load_into(
     threads: 0 means all that the process may use, divided by LOCAL_WORLD_SIZE if that is set.
     progress: called with the bytes done and in total, on the calling thread.
 
-    Names may contain what torch.compile, checkpoint wrappers and PEFT add; PEFT's adapters and
-    `_extra_state` are not filled. Returns the names that only one side has.
+    Names may contain what torch.compile, DDP, FSDP, checkpoint wrappers and PEFT add, and have
+    another prefix than "model."; PEFT's adapters and `_extra_state` are not filled. Returns the names that only one side has.
 
     Raises Error: missing_tensor (strict), wrong_shape, wrong_dtype, unsupported, and the errors of
     reading, after which the tensors may be partly filled.
@@ -58,7 +57,7 @@ def load_into(
     if hasattr(target, "state_dict"):
         module = target if module is None else module
         target = target.state_dict()
-    wanted = {key: name for key in target if (name := plain_name(key)) is not None}
+    wanted = plain_names(target)
     if not isinstance(checkpoint, Checkpoint):
         te = any(name.endswith("softmax_offset") for name in wanted.values())
         checkpoint = open_checkpoint(
@@ -132,13 +131,14 @@ def local_boxes(tensor: Any) -> Iterator[tuple[list[int], Any]]:
         yield [r.start for r, _ in box], local[tuple(s for _, s in box)]
 
 
-def plain_name(key: str) -> str | None:
-    """The parameter's own name; None if no checkpoint of the base model holds it."""
-    for wrapper in _WRAPPERS:
-        key = key.replace(wrapper, "")
-    if "_extra_state" in key or ".lora_" in key:
-        return None
-    return key.removeprefix("base_model.model.").replace(".base_layer.", ".")
+def plain_names(keys: Iterable[str]) -> dict[str, str]:
+    """The parameters' own names by key, without what no checkpoint of the base model holds.
+
+    Raises Error: name_collision (two keys have one name, as those of two models do).
+    """
+    own = [key for key in keys if "_extra_state" not in key and ".lora_" not in key]
+    names = _core.restored_names([key.replace(".base_layer.", ".") for key in own])
+    return dict(zip(own, names, strict=True))
 
 
 def _memory_dtype(key: str, tensor: Any, stored: str) -> str:

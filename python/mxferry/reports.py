@@ -9,7 +9,7 @@ from pathlib import Path
 class Problem:
     """One thing that is wrong with a checkpoint, in plain words."""
 
-    severity: str  # "fatal" or "warning"
+    severity: str  # "fatal", "warning" or "note"
     code: str  # as Error.code
     file: str  # relative to the folder; may be empty
     tensor: str  # may be empty
@@ -134,6 +134,7 @@ class ComparedParameter:
     experts: tuple[Difference, ...]
     worst: WeightPair | None
     transposed: bool
+    halves: bool  # B has all rows of gate before those of up, A has them in turn
 
 
 @dataclass(frozen=True)
@@ -209,12 +210,26 @@ class GptOssConfig:
 
 
 @dataclass(frozen=True)
+class InspectedKind:
+    """One kind of parameter of the model, over all layers."""
+
+    kind: str  # in words, for example "experts' down projection"
+    found: int
+    expected: int  # one for each layer, or one
+    form: str  # "MXFP4", "BF16", "BF16, F32", "tied to the embedding"; "" if missing
+    order: str  # of dense experts, and how it is known: "[in, out] by the shape"; else ""
+
+
+@dataclass(frozen=True)
 class InspectReport:
     path: Path
     layout: str | None  # None: not recognized
     layout_reason: str
     attn: str
     packed: bool
+    writer: str  # the program that wrote config.json, by its own word; may be empty
+    programs: str  # that load the layout in this form, for people
+    kinds: tuple[InspectedKind, ...]  # in the order of the model; empty without a layout
     has_config: bool
     config: GptOssConfig
     has_index: bool

@@ -8,7 +8,7 @@ from typing import Any
 from . import _core
 from .checkpoint import raw, safetensors_dtype
 from .errors import Error
-from .load import local_boxes, plain_name, share_of_threads
+from .load import local_boxes, plain_names, share_of_threads
 from .ownership import Box, Column, Held, Shared, columns_of, deal, share
 from .ranks import Ranks, interrupts_deferred
 
@@ -182,12 +182,11 @@ def _named(state_dict: Any, layout: str) -> dict[str, Any]:
     if hasattr(state_dict, "state_dict"):
         state_dict = state_dict.state_dict()
     named: dict[str, Any] = {}
-    for key, tensor in state_dict.items():
+    for key in state_dict:
         if ".lora_" in key:
             raise _error("lora_adapter", key, "an adapter that is not merged. Merge it first")
-        name = plain_name(key)
-        if name is None:
-            continue
+    for key, name in plain_names(state_dict).items():
+        tensor = state_dict[key]
         if name in named:
             raise _error("name_collision", key, f"another tensor is '{name}' too")
         if not hasattr(tensor, "detach"):

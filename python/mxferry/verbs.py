@@ -5,10 +5,13 @@ stops the run, as does Ctrl-C. A conversion that was stopped can be resumed.
 """
 
 import os
+import pathlib
 from collections.abc import Callable
 from typing import Any
 
 from . import _core
+from .dcp import as_safetensors, is_dcp
+from .errors import Error
 from .reports import (
     ConvertPlan,
     ConvertReport,
@@ -43,6 +46,7 @@ def convert(
     max_memory: int = _GIB,
     sync: bool = True,
     allow_nonfinite: bool = False,
+    strict: bool = False,
     checksum: bool = False,
     verify: bool = False,
     force: bool = False,
@@ -55,18 +59,28 @@ def convert(
 
     to: "hf", "nemo", "original", "torchtitan", "unsloth", "mlx" or "compressed-tensors". dtype:
     "bf16", "f16", "f32" or "mxfp4". Sizes are in bytes. dcp_shards=N writes the files of N ranks, as
-    torch.distributed.checkpoint does. checksum also writes SHA256SUMS, and verify reads everything
+    torch.distributed.checkpoint does. strict refuses a source of which there is a warning. checksum
+    also writes SHA256SUMS, and verify reads everything
     back and compares. With `world`, this does part `rank` of `world`; when all parts are done, one
-    process calls finish(), which makes a checkpoint of them. Raises Error.
+    process calls finish(), which makes a checkpoint of them.
+
+    A source of torch.distributed.checkpoint (`.distcp` files) is read by PyTorch, by way of a
+    temporary safetensors file beside the destination: not in parts, and not to be resumed.
+    Raises Error.
     """
-    return _core.convert(
-        progress,
-        **_options(
-            locals(),
-            source=os.fspath(source),
-            reference=None if reference is None else os.fspath(reference),
-        ),
+    options = _options(
+        locals(),
+        source=os.fspath(source),
+        reference=None if reference is None else os.fspath(reference),
     )
+    if not is_dcp(pathlib.Path(source)):
+        return _core.convert(progress, **options)
+    if world > 1 or resume:
+        text = f"{source}: a checkpoint of torch.distributed.checkpoint is converted by one process"
+        raise Error(f"{text}, and anew", "unsupported", "usage", file=os.fspath(source))
+    beside = pathlib.Path(destination).absolute().parent
+    with as_safetensors(pathlib.Path(source), beside) as folder:
+        return _core.convert(progress, **options | {"source": os.fspath(folder)})
 
 
 def plan_conversion(

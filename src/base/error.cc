@@ -84,6 +84,8 @@ const char* name(ErrorCode code) noexcept {
     MXFERRY_CASE(invalid_sharding_info);
     MXFERRY_CASE(missing_chunk);
     MXFERRY_CASE(overlapping_chunks);
+    MXFERRY_CASE(wrapped_names);
+    MXFERRY_CASE(foreign_quantization);
     MXFERRY_CASE(unknown_layout);
     MXFERRY_CASE(unknown_orientation);
     MXFERRY_CASE(nonfinite_block);

@@ -292,10 +292,13 @@ bool is_real_folder(const std::filesystem::path& path) {
   return std::filesystem::is_directory(link_status(path));
 }
 
-std::filesystem::path partial_name(std::filesystem::path path) {
-  std::string name = path.filename().string();
-  name.resize(std::min(name.size(), kLongestName - kPartialEnding.size()));
-  return path.replace_filename(name += kPartialEnding);
+std::filesystem::path partial_name(const std::filesystem::path& path) {
+  // Not replace_filename(): if memory runs out in libstdc++'s, the process crashes.
+  std::string text = path.native();
+  const std::size_t begin = text.rfind('/') + 1;
+  text.resize(begin + std::min(text.size() - begin, kLongestName - kPartialEnding.size()));
+  text += kPartialEnding;
+  return text;
 }
 
 void rename_file(const std::filesystem::path& from, const std::filesystem::path& to) {

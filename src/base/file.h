@@ -87,7 +87,7 @@ bool is_real_folder(const std::filesystem::path& path);
 // The name of an unfinished file: NAME.partial, with NAME cut to the longest name allowed.
 inline constexpr std::string_view kPartialEnding = ".partial";
 inline constexpr std::size_t kLongestName = 255;  // bytes, NAME_MAX of Linux's file systems
-std::filesystem::path partial_name(std::filesystem::path path);
+std::filesystem::path partial_name(const std::filesystem::path& path);
 
 // Gives an unfinished file its final name. With `sync`, returns once the name is on disk.
 void take_final_name(const std::filesystem::path& path, bool sync);

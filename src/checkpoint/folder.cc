@@ -24,6 +24,9 @@ namespace {
 
 namespace fs = std::filesystem;
 
+// The name of a model's only file.
+constexpr const char* kSingleFile = "model.safetensors";
+
 void sort_by_name(std::vector<FolderTensor>& tensors) {
   std::ranges::sort(tensors, {}, [](const FolderTensor& tensor) -> const std::string& {
     return tensor.info.name;
@@ -51,6 +54,7 @@ class FolderReader {
   void report(Severity severity, const Error& error, std::string_view file);
 
   std::optional<ShardIndex> read_index();
+  bool is_outdated(const ShardIndex& index);
   void read_listed(const ShardIndex& index);
   void read_all();
   void read_shard(const std::string& name);
@@ -66,13 +70,15 @@ class FolderReader {
   void check_total_size(const ShardIndex& index);
   void warn_of_unlisted_files(const ShardIndex& index);
   void warn_without_index();
+  void report_training_state(const std::string& name);
   void report_unfinished_downloads(bool knows_all_files);
   void report_unfinished_conversion();
 
   Folder folder_;
   fs::path resolved_;
-  std::vector<std::string> names_;    // of all files and folders in it, sorted
-  std::set<std::string> unreadable_;  // shards, each with a fatal problem
+  std::vector<std::string> names_;       // of all files and folders in it, sorted
+  std::set<std::string> unreadable_;     // shards, each with a fatal problem
+  std::set<std::string_view> unlisted_;  // tensors that the index lacks, in files that it lists
 };
 
 FolderReader::FolderReader(const fs::path& path) {
@@ -96,7 +102,8 @@ FolderReader::FolderReader(const fs::path& path) {
 }
 
 Folder FolderReader::read() && {
-  const std::optional<ShardIndex> index = read_index();
+  std::optional<ShardIndex> index = read_index();
+  if (index && is_outdated(*index)) index.reset();
   if (index) {
     read_listed(*index);
   } else {
@@ -136,6 +143,21 @@ std::optional<ShardIndex> FolderReader::read_index() {
     report(Severity::fatal, error, kIndexName);
     return std::nullopt;
   }
+}
+
+// Whether somebody has put the weights into one file since, which loaders then take.
+bool FolderReader::is_outdated(const ShardIndex& index) {
+  const bool has_listed = std::ranges::any_of(
+      index.weight_map, [&](const auto& entry) { return is_there(resolved_ / entry.second); });
+  if (has_listed || !has_file(kSingleFile)) return false;
+  report(Severity::warning,
+         Error(ErrorCode::invalid_index,
+               {.problem = "none of the files that the index lists is there; " +
+                           std::string(kSingleFile) + " is read, as loaders do",
+                .advice = "Remove the index"}),
+         kIndexName);
+  folder_.has_index = false;
+  return true;
 }
 
 void FolderReader::read_listed(const ShardIndex& index) {
@@ -209,22 +231,48 @@ void FolderReader::read_shard(const std::string& name) {
 void FolderReader::take_listed_tensors(const ShardIndex& index) {
   for (std::size_t i = 0; i < folder_.shards.size(); ++i) {
     const ShardFile& shard = folder_.shards[i];
+    std::vector<std::string_view> elsewhere;
     std::vector<std::string_view> unlisted;
+    std::vector<std::string_view> twice;
     for (const TensorInfo& info : shard.header.tensors) {
       const auto entry = index.weight_map.find(info.name);
-      if (entry != index.weight_map.end() && entry->second == shard.name) {
-        folder_.tensors.push_back({i, info});
-      } else {
-        unlisted.emplace_back(info.name);
+      const bool is_listed = entry != index.weight_map.end();
+      if (is_listed && entry->second != shard.name) {
+        elsewhere.emplace_back(info.name);
+        continue;
       }
+      if (!is_listed && !unlisted_.insert(info.name).second) {
+        twice.emplace_back(info.name);
+        continue;
+      }
+      if (!is_listed) unlisted.emplace_back(info.name);
+      folder_.tensors.push_back({i, info});
     }
-    if (unlisted.empty()) continue;
-    report(Severity::warning,
-           Error(ErrorCode::invalid_index,
-                 {.problem = "the index does not list some tensors of this file here; they are not "
-                             "converted",
-                  .found = count_and_names(unlisted)}),
-           shard.name);
+    if (!twice.empty()) {
+      report(Severity::fatal,
+             Error(ErrorCode::name_collision,
+                   {.problem = "tensors of this file that the index does not list are in another "
+                               "file too",
+                    .found = count_and_names(twice),
+                    .advice = "List in the index the ones that belong to the model"}),
+             shard.name);
+    }
+    if (!elsewhere.empty()) {
+      report(Severity::warning,
+             Error(ErrorCode::invalid_index,
+                   {.problem = "the index lists some tensors of this file in others; those are "
+                               "converted, not these",
+                    .found = count_and_names(elsewhere)}),
+             shard.name);
+    }
+    if (!unlisted.empty()) {
+      report(Severity::note,
+             Error(ErrorCode::invalid_index,
+                   {.problem = "the index does not list some tensors of this file; they are "
+                               "converted, as loaders read them",
+                    .found = count_and_names(unlisted)}),
+             shard.name);
+    }
   }
   sort_by_name(folder_.tensors);
 }
@@ -305,7 +353,8 @@ void FolderReader::note_missing_entries(const ShardIndex& index) {
 }
 
 void FolderReader::check_total_size(const ShardIndex& index) {
-  if (!index.total_size || !folder_.missing.empty() || !unreadable_.empty()) return;
+  const bool is_partial = !folder_.missing.empty() || !unreadable_.empty() || !unlisted_.empty();
+  if (!index.total_size || is_partial) return;
   std::uint64_t size = 0;
   for (const FolderTensor& tensor : folder_.tensors) size += tensor.info.end - tensor.info.begin;
   if (size == *index.total_size) return;
@@ -322,11 +371,22 @@ void FolderReader::warn_of_unlisted_files(const ShardIndex& index) {
   for (const auto& [tensor, file] : index.weight_map) listed.insert(file);
   for (const std::string& name : names_) {
     if (!is_safetensors_name(name) || listed.contains(name)) continue;
+    if (is_training_state(name)) {
+      report_training_state(name);
+      continue;
+    }
     report(Severity::warning,
            Error(ErrorCode::invalid_index,
                  {.problem = "the index does not mention this file; it is not converted"}),
            name);
   }
+}
+
+void FolderReader::report_training_state(const std::string& name) {
+  report(Severity::note,
+         Error(ErrorCode::not_a_checkpoint,
+               {.problem = "this is a trainer's state beside the model; it is not converted"}),
+         name);
 }
 
 void FolderReader::warn_without_index() {
@@ -339,6 +399,10 @@ void FolderReader::warn_without_index() {
   }
   for (const std::string& name : names_) {
     if (!is_safetensors_name(name) || is_shard_name(name)) continue;
+    if (is_training_state(name)) {
+      report_training_state(name);
+      continue;
+    }
     report(Severity::warning,
            Error(ErrorCode::lora_adapter,
                  {.problem = "this is a LoRA adapter beside the model; it is not converted"}),

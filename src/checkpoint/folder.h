@@ -21,6 +21,8 @@ inline constexpr const char* kStateFolder = ".mxferry";
 inline constexpr const char* kPublicationName = "publication";
 inline constexpr std::string_view kTrashPrefix = "trash-";
 inline constexpr std::string_view kOlderJournalPrefix = ".mxferry-journal";
+// The only subfolder whose files belong to a checkpoint: transformers' further chat templates.
+inline constexpr std::string_view kTemplatesFolder = "additional_chat_templates/";
 
 // One safetensors file of a checkpoint folder, its header validated.
 struct ShardFile {

@@ -1,6 +1,7 @@
 #include "checkpoint/folder_hints.h"
 
 #include <algorithm>
+#include <array>
 #include <optional>
 #include <system_error>
 #include <utility>
@@ -35,6 +36,53 @@ bool is_other_format(std::string_view name) {
   return name.ends_with(".gguf") || (name.starts_with("pytorch_model") && name.ends_with(".bin"));
 }
 
+// Files of another program, by the end of a name, and how to make safetensors of them.
+struct OtherFormat {
+  std::string_view ending;
+  std::string_view beside;  // another file that must be there; empty: none
+  std::string_view what;
+  std::string_view advice;
+};
+
+constexpr std::array<OtherFormat, 7> kOtherFormats = {{
+    {".distcp", "common.pt", "Megatron's torch_dist checkpoint",
+     "Export it to Hugging Face's format, with AutoBridge.export_ckpt() of Megatron-Bridge, and "
+     "convert that"},
+    {".distcp", "", "a checkpoint of torch.distributed.checkpoint",
+     "The Python package reads it: run `python -m mxferry` with the same arguments, and put "
+     "config.json into the folder"},
+    {"zero_to_fp32.py", "", "a DeepSpeed checkpoint",
+     "Run `python zero_to_fp32.py . OUT --safe_serialization` in it, and convert OUT"},
+    {"pytorch_model.bin.index.json", "", "PyTorch's pickled weights",
+     "Load it with transformers, AutoModelForCausalLM.from_pretrained(FOLDER, dtype=\"auto\"), and "
+     "save it with save_pretrained(OUT)"},
+    {".bin", "", "PyTorch's pickled weights",
+     "Load it with transformers, AutoModelForCausalLM.from_pretrained(FOLDER, dtype=\"auto\"), and "
+     "save it with save_pretrained(OUT)"},
+    {".pt", "", "a file of torch.save()",
+     "Run `python -c \"import torch, safetensors.torch as s; s.save_file(torch.load('FILE'), "
+     "'model.safetensors')\"`, and put config.json beside it"},
+    {".pth", "", "a file of torch.save()",
+     "Run `python -c \"import torch, safetensors.torch as s; s.save_file(torch.load('FILE'), "
+     "'model.safetensors')\"`, and put config.json beside it"},
+}};
+
+std::optional<std::string_view> find_file(const std::vector<std::string>& names,
+                                          const OtherFormat& format) {
+  const auto found = std::ranges::find_if(names, [&](const std::string& name) {
+    return name.ends_with(format.ending) && name != "training_args.bin" && name != "model.bin" &&
+           !is_training_state(name);
+  });
+  return found == names.end() ? std::nullopt : std::optional<std::string_view>(*found);
+}
+
+const OtherFormat* find_format(const std::vector<std::string>& names) {
+  const auto found = std::ranges::find_if(kOtherFormats, [&](const OtherFormat& format) {
+    return find_file(names, format) && (format.beside.empty() || contains(names, format.beside));
+  });
+  return found == kOtherFormats.end() ? nullptr : &*found;
+}
+
 // Whether the user may have meant this subfolder: original/ of OpenAI, metal/, model/, ...
 bool holds_weights(const fs::path& subfolder) {
   std::error_code error;
@@ -66,8 +114,15 @@ bool is_safetensors_name(std::string_view name) {
   return name.ends_with(".safetensors") && !name.starts_with('.');
 }
 
+bool is_training_state(std::string_view name) {
+  constexpr std::array<std::string_view, 4> kBeginnings = {"optimizer", "optim_", "scheduler",
+                                                           "rng_state"};
+  return std::ranges::any_of(kBeginnings,
+                             [&](std::string_view begin) { return name.starts_with(begin); });
+}
+
 bool is_shard_name(std::string_view name) {
-  return is_safetensors_name(name) && !is_adapter_file(name);
+  return is_safetensors_name(name) && !is_adapter_file(name) && !is_training_state(name);
 }
 
 std::string count_and_names(const std::vector<std::string_view>& tensors) {
@@ -86,6 +141,17 @@ Error explain_no_model(const fs::path& folder, const std::vector<std::string>& n
             {.problem = "the folder holds a LoRA adapter and no model",
              .file = folder,
              .advice = "Merge it into its base model, then give the folder of the merged model"}};
+  }
+  const bool has_subfolder = std::ranges::any_of(names, [&](const std::string& name) {
+    return !name.starts_with('.') && holds_weights(folder / name);
+  });
+  const OtherFormat* const format = has_subfolder ? nullptr : find_format(names);
+  if (format != nullptr) {
+    return {ErrorCode::not_a_checkpoint,
+            {.problem = "the folder holds no safetensors files but " + std::string(format->what),
+             .file = folder,
+             .found = std::string(*find_file(names, *format)),
+             .advice = std::string(format->advice)}};
   }
   ErrorDetails details{.problem = "the folder holds no safetensors files",
                        .file = folder,

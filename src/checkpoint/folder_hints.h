@@ -12,7 +12,10 @@ namespace mxferry::internal {
 // Whether a file of this name holds tensors: NAME.safetensors, not hidden.
 bool is_safetensors_name(std::string_view name);
 
-// Whether such a file may be a shard of a model, and not a LoRA adapter.
+// Whether the name is that of a trainer's own state: its optimizer's, its random generator's.
+bool is_training_state(std::string_view name);
+
+// Whether such a file may be a shard of a model, and not a LoRA adapter or a trainer's state.
 bool is_shard_name(std::string_view name);
 
 // "5 tensors: a, b, c, ...": the first few names are enough to recognize the tensors.

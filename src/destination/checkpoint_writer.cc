@@ -24,6 +24,7 @@
 #include "gpt_oss/config_json.h"
 #include "gpt_oss/plan.h"
 #include "mxferry/error.h"
+#include "mxferry/names.h"
 #include "source/checked_box.h"
 #include "source/reference_scales.h"
 #include "source/source_checkpoint.h"
@@ -57,6 +58,10 @@ void check_options(const WriterOptions& options) {
 }
 
 Catalog catalog_of(const std::vector<ReadableTensor>& tensors) {
+  std::vector<std::string> names;
+  names.reserve(tensors.size());
+  for (const ReadableTensor& tensor : tensors) names.push_back(tensor.name);
+  names = restored_names(names);
   Catalog catalog;
   catalog.reserve(tensors.size());
   for (const ReadableTensor& tensor : tensors) {
@@ -68,14 +73,14 @@ Catalog catalog_of(const std::vector<ReadableTensor>& tensors) {
                    .tensor = tensor.name,
                    .found = std::string(name(tensor.dtype)) + " " + to_string(tensor.shape)});
     }
-    catalog.push_back({tensor.name, tensor.dtype, tensor.shape, 0, 0, *bytes});
+    catalog.push_back({std::move(names[catalog.size()]), tensor.dtype, tensor.shape, 0, 0, *bytes});
   }
   return catalog;
 }
 
 // In PyTorch, expert weights are always stored [experts, in, out].
 Description describe(const Catalog& catalog, const std::string& config) {
-  Description description = probe(catalog, {}, parse_config(config, kConfigName),
+  Description description = probe(catalog, {}, parse_facts(config, kConfigName),
                                   {.forced = AxisOrder::in_out, .measured = {}});
   // Reading accepts missing tensors with a warning. Writing does not.
   for (const Problem& problem : description.problems) {
@@ -286,13 +291,13 @@ void CheckpointWriter::State::create_shards() const {
 // names.
 std::vector<std::string> CheckpointWriter::State::write_other_files() const {
   for (const std::string& name : carried) {
-    copy_side_file(companions / name, destination->path_of(name), options.sync);
+    destination->carry(companions, name);
   }
   std::vector<std::string> written = carried;
   written.emplace_back(kConfigName);
   const ConfigEdit edit{.packed = plan.packed, .torch_dtype = plan.dtype};
-  write_text_file(destination->path_of(kConfigName), edit_config(options.config, kConfigName, edit),
-                  options.sync);
+  write_text_file(destination->path_of(kConfigName),
+                  edit_config(options.config, kConfigName, edit).text, options.sync);
   return written;
 }
 

@@ -9,6 +9,7 @@
 #include "checkpoint/folder.h"
 #include "destination/assembly.h"
 #include "destination/conversion_record.h"
+#include "destination/side_files.h"
 #include "destination/state_folder.h"
 #include "mxferry/error.h"
 
@@ -141,8 +142,16 @@ bool Destination::has_written(const std::string& shard) const {
   return finished_.contains(shard) || shared_.contains(shard);
 }
 
+void Destination::carry(const fs::path& from, const std::string& name) const {
+  make_folder_of(files_, name);
+  copy_side_file(from / name, path_of(name), request_.sync);
+}
+
 void Destination::note_side_files(const std::vector<std::string>& names) {
-  if (request_.sync) sync_folder(files_);
+  if (request_.sync) {
+    sync_carried_folders(files_);
+    sync_folder(files_);
+  }
   journal_->note_side_files(names);
 }
 

@@ -64,6 +64,8 @@ class Destination {
   // Whether this part's bytes of the shard are written.
   bool has_written(const std::string& shard) const;
 
+  // Copies a file of another folder that the checkpoint has besides the weights.
+  void carry(const std::filesystem::path& from, const std::string& name) const;
   // Notes which files the checkpoint has besides the weights.
   void note_side_files(const std::vector<std::string>& names);
   // Notes that a shard has its final name, and its digest if not empty. Thread-safe.

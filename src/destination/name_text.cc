@@ -20,6 +20,10 @@ std::string from_json_text(std::string_view text) {
 
 }  // namespace
 
+std::string_view without_templates_folder(std::string_view name) {
+  return name.starts_with(kTemplatesFolder) ? name.substr(kTemplatesFolder.size()) : name;
+}
+
 std::string to_json_text(std::string_view name) {
   std::string text;
   for (const char c : name) {
@@ -46,7 +50,8 @@ std::vector<std::string> names_from_json(const nlohmann::json& texts) {
   for (const nlohmann::json& text : texts) {
     if (!text.is_string()) continue;
     std::string name = from_json_text(text.get_ref<const std::string&>());
-    const bool is_plain = stays_below(name) && name.find('/') == std::string::npos;
+    const std::string_view base = without_templates_folder(name);
+    const bool is_plain = stays_below(name) && base.find('/') == std::string_view::npos;
     if (is_plain && name != kStateFolder) names.push_back(std::move(name));
   }
   return names;

@@ -94,8 +94,15 @@ class Switch {
         files_(work_ / kFilesFolder),
         old_(state_folder(destination) / kOldFolder) {
     if (!is_real_folder(files_)) return;
-    const std::vector<std::string> left = list_folder(files_);
-    waiting_.insert(left.begin(), left.end());
+    for (const std::string& name : list_folder(files_)) {
+      if (!is_real_folder(files_ / name)) {
+        waiting_.insert(name);
+        continue;
+      }
+      for (const std::string& below : list_folder(files_ / name)) {
+        waiting_.insert(name + "/" + below);
+      }
+    }
   }
 
   void run() const {
@@ -145,6 +152,7 @@ class Switch {
         throw Error(ErrorCode::io_error, {.problem = "cannot create the folder", .file = old_});
       }
       for (const std::string& name : old) {
+        make_folder_of(old_, name);
         fs::rename(destination_ / name, old_ / name, error);
         if (!error || error == std::errc::no_such_file_or_directory) continue;
         throw Error(ErrorCode::io_error, {.problem = "cannot replace the file: " + error.message(),
@@ -159,7 +167,13 @@ class Switch {
   [[noreturn]] void put_back(const Error& cause) const {
     if (is_real_folder(old_)) {
       for (const std::string& name : list_folder(old_)) {
-        rename_file(old_ / name, destination_ / name);
+        if (!is_real_folder(old_ / name)) {
+          rename_file(old_ / name, destination_ / name);
+          continue;
+        }
+        for (const std::string& below : list_folder(old_ / name)) {
+          rename_file(old_ / name / below, destination_ / name / below);
+        }
       }
       remove_folder(old_);
     }
@@ -177,12 +191,15 @@ class Switch {
   void install(Predicate is_wanted) const {
     for (const std::string& name : publication_.install) {
       if (!is_wanted(name) || !waiting_.contains(name)) continue;
+      make_folder_of(destination_, name);
       rename_file(files_ / name, destination_ / name);
     }
   }
 
   void sync() const {
-    if (publication_.sync) sync_folder(destination_);
+    if (!publication_.sync) return;
+    sync_carried_folders(destination_);
+    sync_folder(destination_);
   }
 
   const fs::path& destination_;
@@ -195,6 +212,13 @@ class Switch {
 
 void refuse_folders(const fs::path& destination, const std::vector<std::string>& files) {
   for (const std::string& name : files) {
+    const fs::path parent = (destination / name).parent_path();
+    if (parent != destination && is_there(parent) && !is_real_folder(parent)) {
+      throw Error(ErrorCode::destination_exists,
+                  {.problem = "a file or a link has the name of a folder that is to be written",
+                   .file = parent,
+                   .advice = "Move it away, then run `mxferry finish` on the destination"});
+    }
     if (!is_real_folder(destination / name)) continue;
     throw Error(ErrorCode::destination_exists,
                 {.problem = "a folder has the name of a file that is to be written",

@@ -16,31 +16,48 @@ bool is_weight_file(const std::string& name) {
   constexpr std::array<std::string_view, 10> kEndings = {
       ".safetensors", ".index.json", ".bin",  ".pt",      ".pth",
       ".ckpt",        ".gguf",       ".onnx", ".msgpack", ".h5"};
-  return std::ranges::any_of(kEndings,
-                             [&](std::string_view ending) { return name.ends_with(ending); });
+  const bool is_variants_index = name.find(".index.") != std::string::npos;  // index.bf16.json
+  return is_variants_index || std::ranges::any_of(kEndings, [&](std::string_view ending) {
+           return name.ends_with(ending);
+         });
 }
 
-std::vector<std::string> side_files(const std::filesystem::path& folder,
-                                    std::vector<Problem>& warnings) {
+namespace {
+
+// Adds the files of one folder, their names preceded by `before`.
+void add_side_files(const std::filesystem::path& top, const std::string& before,
+                    std::vector<std::string>& names, std::vector<Problem>& warnings) {
   // The last two are NeMo AutoModel's lists for a consolidation.
   constexpr std::array<std::string_view, 5> kLeftOut = {"config.json", "dtypes.json", kManifestName,
                                                         "fqn_to_file_index_mapping.json",
                                                         "fqn_to_dtype_mapping.json"};
-  std::vector<std::string> names;
-  for (const std::string& name : list_folder(folder)) {
-    if (is_weight_file(name) || std::ranges::count(kLeftOut, name) > 0) continue;
-    if (name.ends_with(".partial") || name.ends_with(".incomplete")) continue;
-    if (name.starts_with(kStateFolder)) continue;
-    const std::filesystem::path path = folder / name;
+  for (const std::string& base : list_folder(top / before)) {
+    if (is_weight_file(base) || std::ranges::count(kLeftOut, base) > 0) continue;
+    if (base.ends_with(".partial") || base.ends_with(".incomplete")) continue;
+    if (base.starts_with(kStateFolder)) continue;
+    const std::string name = before + base;
+    const std::filesystem::path path = top / name;
     if (!is_file(path)) continue;
     std::error_code error;
     if (std::filesystem::is_symlink(path, error) &&
-        !link_stays_inside(folder, std::filesystem::canonical(path, error))) {
+        !link_stays_inside(top, std::filesystem::canonical(path, error))) {
       warnings.push_back({Severity::warning, ErrorCode::not_a_checkpoint, name, "",
                           "the file is a link that leaves the folder; it is not carried along"});
       continue;
     }
     names.push_back(name);
+  }
+}
+
+}  // namespace
+
+std::vector<std::string> side_files(const std::filesystem::path& folder,
+                                    std::vector<Problem>& warnings) {
+  std::vector<std::string> names;
+  add_side_files(folder, "", names, warnings);
+  const std::string templates(kTemplatesFolder);
+  if (is_real_folder(folder / templates.substr(0, templates.size() - 1))) {
+    add_side_files(folder, templates, names, warnings);
   }
   return names;
 }

@@ -9,9 +9,9 @@
 namespace mxferry::internal {
 
 // The names of the regular files of a checkpoint folder that a conversion copies unchanged:
-// everything at the top level except weights, their indexes, OpenAI's dtypes.json, a manifest,
-// NeMo's consolidation lists, config.json (which is edited), unfinished files and mxferry's own. A
-// link that leaves the folder is not followed; it becomes a warning.
+// everything at the top level and in kTemplatesFolder except weights, their indexes, OpenAI's
+// dtypes.json, a manifest, NeMo's consolidation lists, config.json (which is edited), unfinished
+// files and mxferry's own. A link that leaves the folder is not followed; it becomes a warning.
 std::vector<std::string> side_files(const std::filesystem::path& folder,
                                     std::vector<Problem>& warnings);
 

@@ -174,6 +174,20 @@ bool Work::is_in_use() const {
          });
 }
 
+void make_folder_of(const fs::path& folder, const std::string& name) {
+  const std::size_t slash = name.rfind('/');
+  if (slash == std::string::npos) return;
+  const fs::path path = folder / name.substr(0, slash);
+  if (!make_folder(path) || !is_real_folder(path)) {
+    fail(path, "create the folder", std::make_error_code(std::errc::file_exists));
+  }
+}
+
+void sync_carried_folders(const fs::path& folder) {
+  const fs::path templates = folder / kTemplatesFolder.substr(0, kTemplatesFolder.size() - 1);
+  if (is_real_folder(templates)) sync_folder(templates);
+}
+
 std::vector<Work> find_works(const fs::path& destination) {
   std::vector<Work> works;
   const fs::path state = state_folder(destination);

@@ -91,6 +91,13 @@ inline constexpr std::string_view kHeaderPrefix = "header.";
 inline constexpr std::string_view kSharedPrefix = "shared-";
 std::string shared_name(int world, const std::string& shard);
 
+// Makes the folder that holds a file of this name below `folder`, if the name has one. Throws
+// Error(io_error).
+void make_folder_of(const std::filesystem::path& folder, const std::string& name);
+
+// Syncs the folders that make_folder_of() may have made.
+void sync_carried_folders(const std::filesystem::path& folder);
+
 // The caller of the functions below must hold a DestinationLock.
 
 std::vector<Work> find_works(const std::filesystem::path& destination);

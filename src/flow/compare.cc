@@ -277,6 +277,54 @@ ComparisonResult put_together(const Comparison& c, const Cut& cut,
   return result;
 }
 
+// Some columns of the first expert, of both sides: [columns][rows].
+class Sample {
+ public:
+  Sample(const Comparison& c, const Source& a, const Source& b)
+      : rows_(to_size(c.rows)),
+        columns_(to_size(std::min<std::int64_t>(kBlockSize * 2, c.columns))),
+        dtype_(common_dtype(c)),
+        buffers_({.packed = to_size(c.rows * (c.columns / kBlockSize) * (kBlockBytes + 1)),
+                  .weights = rows_ * columns_}) {
+    const Box box{0, 0, c.rows, 0, static_cast<std::int64_t>(columns_)};
+    const auto load = [&](const Source& source, const StoredSide& side, const SideBuffers& buffers,
+                          std::byte* out) {
+      SideReader reader(source, side, c.rows, c.columns, dtype_, buffers);
+      reader.open(0, 0, c.rows);
+      reader.load(box, true, out);
+    };
+    load(a, c.a, buffers_.side_a(), buffers_.a());
+    load(b, c.b, buffers_.side_b(), buffers_.b());
+  }
+
+  std::size_t rows() const noexcept { return rows_; }
+  std::size_t columns() const noexcept { return columns_; }
+  double a(std::size_t row, std::size_t column) const {
+    return dense::weight(buffers_.a(), dtype_, column * rows_ + row);
+  }
+  double b(std::size_t row, std::size_t column) const {
+    return dense::weight(buffers_.b(), dtype_, column * rows_ + row);
+  }
+
+ private:
+  std::size_t rows_, columns_;
+  DType dtype_;
+  Buffers buffers_;
+};
+
+void add(double x, double y, Difference& difference) {
+  difference.signal += x * x;
+  difference.noise += (y - x) * (y - x);
+}
+
+// Whether the weights agree as they are compared in `crossed` and not as they lie. Two unrelated
+// matrices are at about -3 dB, a quantized one at 15 or more.
+bool agrees_only(const Difference& crossed, const Difference& straight) {
+  constexpr double kAlike = 12;
+  constexpr double kUnlike = 3;
+  return crossed.signal > 0 && crossed.sqnr_db() > kAlike && straight.sqnr_db() < kUnlike;
+}
+
 }  // namespace
 
 Difference ComparisonResult::total() const noexcept {
@@ -337,38 +385,32 @@ ComparisonReport run_comparisons(const std::vector<Comparison>& comparisons, con
 }
 
 bool is_transposed(const Comparison& c, const Source& a, const Source& b) {
-  constexpr std::int64_t kSampled = 64;
   if (c.rows != c.columns || c.rows < 2 || c.experts == 0) return false;
-  const std::int64_t lines = std::min(kSampled / kBlockSize * kBlockSize, c.rows);
-  const Box columns{0, 0, c.rows, 0, lines};
-  const BufferSizes sizes{.packed = to_size(c.rows * (c.columns / kBlockSize) * (kBlockBytes + 1)),
-                          .weights = to_size(c.rows * lines)};
-  const Buffers buffers(sizes);
-  const DType dtype = common_dtype(c);
-  SideReader reader_a(a, c.a, c.rows, c.columns, dtype, buffers.side_a());
-  SideReader reader_b(b, c.b, c.rows, c.columns, dtype, buffers.side_b());
-  const auto load = [&](SideReader& reader, std::byte* out) {
-    reader.open(0, 0, c.rows);
-    reader.load(columns, true, out);  // [lines][rows]
-  };
-  load(reader_a, buffers.a());
-  load(reader_b, buffers.b());
-  const dense::Pair pair{buffers.a(), buffers.b(), dtype, to_size(lines), to_size(c.rows)};
-  const Difference straight = dense::compare(pair, dense::Blocks::none, nullptr);
-  // Element (j, i) of A against (i, j) of B, over the square that both samples hold.
+  const Sample sample(c, a, b);
+  Difference straight;
   Difference crossed;
-  for (std::size_t i = 0; i < pair.lines; ++i) {
-    for (std::size_t j = 0; j < pair.lines; ++j) {
-      const double x = dense::weight(pair.a, dtype, i * pair.length + j);
-      const double y = dense::weight(pair.b, dtype, j * pair.length + i);
-      crossed.signal += x * x;
-      crossed.noise += (y - x) * (y - x);
+  for (std::size_t column = 0; column < sample.columns(); ++column) {
+    for (std::size_t row = 0; row < sample.rows(); ++row) {
+      add(sample.a(row, column), sample.b(row, column), straight);
+      if (row < sample.columns()) add(sample.a(row, column), sample.b(column, row), crossed);
     }
   }
-  // Two unrelated matrices are at about -3 dB, a quantized one at 15 or more.
-  constexpr double kAlike = 12;
-  constexpr double kUnlike = 3;
-  return crossed.signal > 0 && crossed.sqnr_db() > kAlike && straight.sqnr_db() < kUnlike;
+  return agrees_only(crossed, straight);
+}
+
+bool has_halves(const Comparison& c, const Source& a, const Source& b) {
+  if (c.rows < 4 || c.rows % 2 != 0 || c.columns < 1 || c.experts == 0) return false;
+  const Sample sample(c, a, b);
+  Difference straight;
+  Difference crossed;
+  for (std::size_t column = 0; column < sample.columns(); ++column) {
+    for (std::size_t row = 0; row < sample.rows(); ++row) {
+      const std::size_t half = row % 2 * (sample.rows() / 2);
+      add(sample.a(row, column), sample.b(row, column), straight);
+      add(sample.a(row, column), sample.b(half + row / 2, column), crossed);
+    }
+  }
+  return agrees_only(crossed, straight);
 }
 
 }  // namespace mxferry::internal

@@ -64,4 +64,8 @@ std::uint64_t compared_bytes(const Comparison& comparison) noexcept;
 // False if the numbers of rows and columns differ.
 bool is_transposed(const Comparison& comparison, const Source& a, const Source& b);
 
+// Likewise whether B holds first the even rows of A, then the odd ones: gate and up as halves where
+// A has them in turn.
+bool has_halves(const Comparison& comparison, const Source& a, const Source& b);
+
 }  // namespace mxferry::internal

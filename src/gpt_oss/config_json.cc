@@ -6,7 +6,9 @@
 #include <string_view>
 #include <utility>
 
+#include "gpt_oss/config_object.h"
 #include "gpt_oss/layout_table.h"
+#include "gpt_oss/original_config.h"
 #include "mxferry/error.h"
 #include "mxferry/mxfp4.h"
 
@@ -14,87 +16,6 @@ namespace mxferry::internal {
 namespace {
 
 using Json = nlohmann::ordered_json;
-
-// Limits far above real configs. They bound memory, about 80 bytes per value, and time: the parser
-// compares each key of an object with those before it.
-constexpr int kDeepestNesting = 32;
-constexpr int kMostKeys = 10'000;
-constexpr int kMostValues = 200'000;
-
-Error refusal(const std::filesystem::path& file, std::string problem, std::string found) {
-  return {ErrorCode::invalid_config,
-          {.problem = std::move(problem),
-           .file = file,
-           .expected = "a JSON object",
-           .found = std::move(found)}};
-}
-
-// Walks through a text and throws if it exceeds the limits. Invalid JSON ends the walk. (The parser
-// has callbacks for this, but with them its time grows with the square of the number of objects in
-// an array.)
-class LimitCheck final : public nlohmann::json_sax<Json> {
- public:
-  explicit LimitCheck(const std::filesystem::path& file) : file_(file) {}
-
-  bool null() override { return value(); }
-  bool boolean(bool /*value*/) override { return value(); }
-  bool number_integer(std::int64_t /*value*/) override { return value(); }
-  bool number_unsigned(std::uint64_t /*value*/) override { return value(); }
-  bool number_float(double /*value*/, const std::string& /*text*/) override { return value(); }
-  bool string(std::string& /*value*/) override { return value(); }
-  bool binary(Json::binary_t& /*value*/) override { return value(); }
-  bool start_object(std::size_t /*size*/) override { return begin(); }
-  bool start_array(std::size_t /*size*/) override { return begin(); }
-  bool end_object() override { return end(); }
-  bool end_array() override { return end(); }
-  bool key(std::string& /*name*/) override {
-    if (++keys_ > kMostKeys) refuse("too many keys", kMostKeys);
-    return true;
-  }
-  bool parse_error(std::size_t /*position*/, const std::string& /*token*/,
-                   const Json::exception& /*error*/) override {
-    return false;
-  }
-
- private:
-  bool value() {
-    if (++values_ > kMostValues) refuse("too many values", kMostValues);
-    return true;
-  }
-  bool begin() {
-    if (++depth_ > kDeepestNesting) refuse("nested too deeply", kDeepestNesting);
-    return value();
-  }
-  bool end() {
-    --depth_;
-    return true;
-  }
-  [[noreturn]] void refuse(const char* problem, int most) const {
-    throw refusal(file_, problem, "more than " + std::to_string(most));
-  }
-
-  const std::filesystem::path& file_;
-  int depth_ = 0;
-  int keys_ = 0;
-  int values_ = 0;
-};
-
-Json parse_object(const std::string& text, const std::filesystem::path& file) {
-  // The parser would take a NUL for the end of the text.
-  if (text.find('\0') != std::string::npos) throw refusal(file, "not valid JSON", "a NUL");
-  LimitCheck limits(file);
-  Json json;
-  try {
-    Json::sax_parse(text, &limits);
-    json = Json::parse(text);
-  } catch (const Json::exception& error) {
-    // The message quotes the text that the parser could not read, however long that is.
-    constexpr std::size_t kLongestReason = 300;
-    throw refusal(file, "not valid JSON", std::string(error.what()).substr(0, kLongestReason));
-  }
-  if (!json.is_object()) throw refusal(file, "not a configuration", json.type_name());
-  return json;
-}
 
 struct SizeKey {
   std::int64_t GptOssConfig::* field;
@@ -170,6 +91,42 @@ bool fits(const Json& config, const char* key, QuantizationConfig style) {
   });
 }
 
+std::vector<std::int64_t> experts_by_layer(const Json& config, const std::filesystem::path& file) {
+  std::vector<std::int64_t> counts;
+  const auto layers = config.find("block_configs");
+  if (layers == config.end() || !layers->is_array()) return counts;
+  for (const Json& layer : *layers) {
+    if (!layer.is_object()) return {};
+    counts.push_back(size_value(layer, "num_local_experts", file));
+    if (counts.back() == 0) return {};
+  }
+  return counts;
+}
+
+constexpr std::string_view kBackboneClass = "GptOssModel";
+
+// The quantization that a config names and no layout has, for people; else empty.
+std::string named_quantization(const Json& config) {
+  for (const char* const key : {"quantization_config", "quantization"}) {
+    const auto found = config.find(key);
+    if (found == config.end() || !found->is_object()) continue;
+    if (found->value("quant_method", Json()) == "quark") continue;  // read, never written
+    const bool is_known = std::ranges::any_of(layout_tables(), [&](const LayoutTable& table) {
+      return fits(config, key, table.quantization);
+    });
+    if (is_known) continue;
+    std::string text;
+    for (const char* const word : {"quant_method", "mode", "format", "quant_algo"}) {
+      const Json value = found->value(word, Json());
+      if (!value.is_string()) continue;
+      constexpr std::size_t kLongest = 40;
+      text += (text.empty() ? "" : ", ") + value.get<std::string>().substr(0, kLongest);
+    }
+    return text.empty() ? "of no known method" : text;
+  }
+  return "";
+}
+
 std::string_view torch_name(DType dtype) {
   switch (dtype) {
     case DType::F16:
@@ -181,158 +138,151 @@ std::string_view torch_name(DType dtype) {
   }
 }
 
-// OpenAI's keys in their order, with the values of Hugging Face's equivalent keys or else OpenAI's
-// defaults (gpt_oss/torch/model.py).
-Json original_from_hf(const Json& hf) {
-  const auto scaling = hf.find("rope_scaling");
-  const Json rope = scaling != hf.end() && scaling->is_object() ? *scaling : Json::object();
-  Json original = Json::object();
-  const auto take = [&](const char* key, const char* from, const Json& fallback) {
-    original[key] = hf.contains(from) ? hf[from] : fallback;
-  };
-  take("num_hidden_layers", "num_hidden_layers", 36);
-  take("num_experts", "num_local_experts", 128);
-  take("experts_per_token", "num_experts_per_tok", 4);
-  take("vocab_size", "vocab_size", 201088);
-  take("hidden_size", "hidden_size", 2880);
-  take("intermediate_size", "intermediate_size", 2880);
-  take("swiglu_limit", "swiglu_limit", 7.0);
-  take("head_dim", "head_dim", 64);
-  take("num_attention_heads", "num_attention_heads", 64);
-  take("num_key_value_heads", "num_key_value_heads", 8);
-  take("sliding_window", "sliding_window", 128);
-  take("initial_context_length", "initial_context_length",
-       rope.value("original_max_position_embeddings", Json(4096)));
-  take("rope_theta", "rope_theta", 150000);
-  original["rope_scaling_factor"] = rope.value("factor", Json(32.0));
-  original["rope_ntk_alpha"] = rope.value("beta_slow", Json(1.0));
-  original["rope_ntk_beta"] = rope.value("beta_fast", Json(32.0));
-  return original;
-}
+// Makes the config describe the target's weights.
+class Editor {
+ public:
+  Editor(Json& hf, const ConfigEdit& edit, std::vector<Problem>& problems)
+      : hf_(hf), edit_(edit), problems_(problems) {}
 
-Json layer_types(const Json& count, const std::filesystem::path& file) {
-  // Each layer becomes a value of the config, which parse_object() must accept again.
-  constexpr std::int64_t kMostLayers = kMostValues / 2;
-  Json types = Json::array();
-  const std::int64_t layers = count.is_number_integer() ? count.get<std::int64_t>() : 0;
-  if (layers > kMostLayers) {
-    throw Error(ErrorCode::invalid_config, {.problem = "too many layers",
-                                            .file = file,
-                                            .expected = "at most " + std::to_string(kMostLayers),
-                                            .found = count.dump()});
+  void run() {
+    set_quantization();
+    set_dtype();
+    set_architecture();
+    if (layout_table(edit_.to).reads_rope_scaling) spell_rope_as_before();
+    if (edit_.adds_head && hf_.value("tie_word_embeddings", Json(false)) != false) {
+      hf_["tie_word_embeddings"] = false;
+      note("tie_word_embeddings is false in the target, which has a head of its own");
+    }
   }
-  for (std::int64_t layer = 0; layer < layers; ++layer) {
-    types.push_back(layer % 2 == 0 ? "sliding_attention" : "full_attention");
+
+ private:
+  void note(std::string text) {
+    problems_.push_back(
+        {Severity::note, ErrorCode::invalid_config, "config.json", "", std::move(text)});
   }
-  return types;
-}
 
-// A published token, or null if the vocabulary is too small for it: transformers builds no model
-// from a config with tokens beyond the vocabulary.
-Json special_token(std::int64_t token, const Json& vocab_size) {
-  const bool is_beyond = vocab_size.is_number_integer() && vocab_size.get<std::int64_t>() <= token;
-  return is_beyond ? Json() : Json(token);
-}
-
-// The product, or the published models' context length if the two give no sensible one.
-std::int64_t longest_context(const Json& initial, const Json& factor) {
-  constexpr std::int64_t kPublished = 131072;
-  constexpr double kLargest = 0x1p53;  // doubles hold every integer up to here
-  if (!initial.is_number() || !factor.is_number()) return kPublished;
-  const double longest = initial.get<double>() * factor.get<double>();
-  return longest >= 1 && longest <= kLargest ? static_cast<std::int64_t>(longest) : kPublished;
-}
-
-// The published config.json of openai/gpt-oss-20b with the sizes of `original`.
-Json hf_from_original(const Json& original, const std::filesystem::path& file) {
-  const auto value = [&](const char* key, Json fallback) {
-    return original.value(key, std::move(fallback));
-  };
-  const Json factor = value("rope_scaling_factor", 32.0);
-  const Json initial = value("initial_context_length", 4096);
-  const Json layers = value("num_hidden_layers", 36);
-  const Json vocab_size = value("vocab_size", 201088);
-  Json hf = Json::object();
-  hf["architectures"] = {"GptOssForCausalLM"};
-  hf["attention_bias"] = true;
-  hf["attention_dropout"] = 0.0;
-  hf["eos_token_id"] = special_token(200002, vocab_size);
-  hf["experts_per_token"] = value("experts_per_token", 4);
-  hf["head_dim"] = value("head_dim", 64);
-  hf["hidden_act"] = "silu";
-  hf["hidden_size"] = value("hidden_size", 2880);
-  hf["initial_context_length"] = initial;
-  hf["initializer_range"] = 0.02;
-  hf["intermediate_size"] = value("intermediate_size", 2880);
-  hf["layer_types"] = layer_types(layers, file);
-  hf["max_position_embeddings"] = longest_context(initial, factor);
-  hf["model_type"] = "gpt_oss";
-  hf["num_attention_heads"] = value("num_attention_heads", 64);
-  hf["num_experts_per_tok"] = value("experts_per_token", 4);
-  hf["num_hidden_layers"] = layers;
-  hf["num_key_value_heads"] = value("num_key_value_heads", 8);
-  hf["num_local_experts"] = value("num_experts", 128);
-  hf["output_router_logits"] = false;
-  hf["pad_token_id"] = special_token(199999, vocab_size);
-  hf["rms_norm_eps"] = 1e-5;
-  hf["rope_scaling"] = {{"beta_fast", value("rope_ntk_beta", 32.0)},
-                        {"beta_slow", value("rope_ntk_alpha", 1.0)},
-                        {"factor", factor},
-                        {"original_max_position_embeddings", initial},
-                        {"rope_type", "yarn"},
-                        {"truncate", false}};
-  hf["rope_theta"] = value("rope_theta", 150000);
-  hf["router_aux_loss_coef"] = 0.9;
-  hf["sliding_window"] = value("sliding_window", 128);
-  hf["swiglu_limit"] = value("swiglu_limit", 7.0);
-  hf["tie_word_embeddings"] = false;
-  hf["torch_dtype"] = "bfloat16";
-  hf["use_cache"] = true;
-  hf["vocab_size"] = vocab_size;
-  return hf;
-}
-
-void set_weight_keys(Json& hf, const ConfigEdit& edit) {
-  constexpr const char* kKey = "quantization_config";
-  const QuantizationConfig style = layout_table(edit.to).quantization;
-  hf.erase("quantization");
-  if (!edit.packed) {
-    hf.erase(kKey);
-  } else if (!fits(hf, kKey, style)) {
-    hf[kKey] = quantization_config(style);
+  void set_quantization() {
+    constexpr const char* kKey = "quantization_config";
+    const QuantizationConfig style = layout_table(edit_.to).quantization;
+    const std::string before = named_quantization(hf_);
+    hf_.erase("quantization");
+    if (!edit_.packed) {
+      if (!before.empty()) {
+        note("the quantization that it names, " + before + ", is removed: the weights are dense");
+      }
+      hf_.erase(kKey);
+    } else if (!fits(hf_, kKey, style)) {
+      hf_[kKey] = quantization_config(style);
+    } else if (style == QuantizationConfig::mxfp4 && is_stale(hf_[kKey])) {
+      hf_[kKey] = quantization_config(style);
+      note("quantization_config said that experts are dense; it is the published one now");
+    }
+    // mlx-lm reads the one, and writes both for other programs.
+    if (edit_.packed && style == QuantizationConfig::mlx) hf_["quantization"] = hf_[kKey];
   }
-  // mlx-lm reads the one, and writes both for other programs.
-  if (edit.packed && style == QuantizationConfig::mlx) hf["quantization"] = hf[kKey];
-  if (edit.torch_dtype) {
-    const bool new_key = hf.contains("dtype") && !hf.contains("torch_dtype");
-    hf[new_key ? "dtype" : "torch_dtype"] = torch_name(*edit.torch_dtype);
+
+  // Whether it has loaders take experts for dense, or make them dense.
+  static bool is_stale(const Json& quantization) {
+    if (quantization.value("dequantize", Json(false)) != false) return true;
+    const auto kept = quantization.find("modules_to_not_convert");
+    return kept != quantization.end() && kept->is_array() &&
+           std::ranges::any_of(*kept, [](const Json& module) {
+             return module.is_string() &&
+                    module.get_ref<const std::string&>().find("experts") != std::string::npos;
+           });
   }
-}
+
+  // transformers 5 writes `dtype` where 4 wrote `torch_dtype`, and reads the former first.
+  void set_dtype() {
+    const bool has_both = hf_.contains("dtype") && hf_.contains("torch_dtype");
+    if (edit_.torch_dtype) {
+      const bool new_key = hf_.contains("dtype");
+      hf_[new_key ? "dtype" : "torch_dtype"] = torch_name(*edit_.torch_dtype);
+    }
+    if (!has_both || hf_["dtype"] == hf_["torch_dtype"]) return;
+    hf_["torch_dtype"] = hf_["dtype"];
+    note("torch_dtype was another than dtype; it is the same now");
+  }
+
+  // mlx-lm 0.32 computes without YaRN if it finds `rope_parameters` alone, and says nothing.
+  void spell_rope_as_before() {
+    const auto given = hf_.find("rope_parameters");
+    if (given == hf_.end() || !given->is_object()) return;
+    Json scaling = *given;
+    const Json theta = scaling.value("rope_theta", Json());
+    scaling.erase("rope_theta");
+    const bool is_there = hf_.contains("rope_scaling") && hf_["rope_scaling"] == scaling;
+    if (is_there && (theta.is_null() || hf_.value("rope_theta", Json()) == theta)) return;
+    hf_["rope_scaling"] = std::move(scaling);
+    if (!theta.is_null()) hf_["rope_theta"] = theta;
+    note("rope_parameters is written as rope_scaling and rope_theta too, which mlx-lm reads");
+  }
+
+  // FSDP2 and others rename the class that they wrap: "FSDPGptOssForCausalLM".
+  void set_architecture() {
+    constexpr std::string_view kModel = "GptOssForCausalLM";
+    const auto given = hf_.find("architectures");
+    if (given == hf_.end() || !given->is_array() || given->size() != 1) return;
+    const Json& first = given->front();
+    if (!first.is_string() || first == kModel) return;
+    const std::string& name = first.get_ref<const std::string&>();
+    const bool is_wrapped = name.find(kModel) != std::string::npos;
+    const bool is_backbone_with_head = name.ends_with(kBackboneClass) && edit_.has_head;
+    if (!is_wrapped && !is_backbone_with_head) return;
+    note("the architecture '" + name + "' is " + std::string(kModel) + " in the target");
+    *given = {kModel};
+  }
+
+  Json& hf_;
+  const ConfigEdit& edit_;
+  std::vector<Problem>& problems_;
+};
 
 }  // namespace
 
 GptOssConfig parse_config(const std::string& text, const std::filesystem::path& file) {
-  const Json json = parse_object(text, file);
-  GptOssConfig config;
-  for (const SizeKey& key : kSizeKeys) {
-    config.*key.field = size_value(json, key.hf, file);
-    if (config.*key.field == 0) config.*key.field = size_value(json, key.original, file);
-  }
-  return config;
+  return parse_facts(text, file).sizes;
 }
 
-std::string edit_config(const std::string& text, const std::filesystem::path& file,
-                        const ConfigEdit& edit) {
-  Json json = parse_object(text, file);
+ConfigFacts parse_facts(const std::string& text, const std::filesystem::path& file) {
+  const Json json = parse_config_object(text, file);
+  ConfigFacts facts;
+  facts.is_there = true;
+  for (const SizeKey& key : kSizeKeys) {
+    facts.sizes.*key.field = size_value(json, key.hf, file);
+    if (facts.sizes.*key.field == 0) facts.sizes.*key.field = size_value(json, key.original, file);
+  }
+  facts.experts_by_layer = experts_by_layer(json, file);
+  facts.ties_head = json.value("tie_word_embeddings", Json(false)) == true;
+  const Json architectures = json.value("architectures", Json());
+  facts.is_backbone = architectures.is_array() && architectures.size() == 1 &&
+                      architectures[0].is_string() &&
+                      architectures[0].get_ref<const std::string&>().ends_with(kBackboneClass);
+  facts.quantization = named_quantization(json);
+  const Json writer = json.value("transformers_version", Json());
+  if (writer.is_string()) facts.writer = "transformers " + writer.get<std::string>().substr(0, 40);
+  return facts;
+}
+
+EditedConfig edit_config(const std::string& text, const std::filesystem::path& file,
+                         const ConfigEdit& edit) {
+  Json json = parse_config_object(text, file);
+  EditedConfig edited;
   // The config's style need not match the layout of the weights: most layouts share one.
   const bool is_original = json.contains("num_experts") && !json.contains("num_local_experts");
   if (layout_table(edit.to).config == ConfigStyle::original) {
-    if (!is_original) json = original_from_hf(json);
+    std::vector<std::string> warnings;
+    if (!is_original) json = original_from_hf(json, file, warnings);
+    for (std::string& warning : warnings) {
+      edited.problems.push_back(
+          {Severity::warning, ErrorCode::invalid_config, "config.json", "", std::move(warning)});
+    }
   } else {
     if (is_original) json = hf_from_original(json, file);
-    set_weight_keys(json, edit);
+    Editor(json, edit, edited.problems).run();
   }
-  return json.dump(2, ' ', false, Json::error_handler_t::replace) + "\n";
+  edited.text = json.dump(2, ' ', false, Json::error_handler_t::replace) + "\n";
+  return edited;
 }
 
 }  // namespace mxferry::internal

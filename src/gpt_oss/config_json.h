@@ -3,8 +3,11 @@
 #include <filesystem>
 #include <optional>
 #include <string>
+#include <vector>
 
+#include "gpt_oss/config_facts.h"
 #include "mxferry/config.h"
+#include "mxferry/inspect.h"
 #include "mxferry/layout.h"
 
 namespace mxferry::internal {
@@ -20,13 +23,20 @@ struct ConfigEdit {
   Layout to = Layout::hf;
   bool packed = false;                    // the target's experts are MXFP4
   std::optional<DType> torch_dtype = {};  // to set; nullopt: unchanged
+  bool has_head = true;                   // of its own, or tied
+  bool adds_head = false;                 // a tied head becomes a tensor of its own
 };
 
-// The config.json for the target. Between hf and nemo, sets or removes quantization_config, sets
-// torch_dtype (or dtype, if the text uses that key), and keeps everything else and the order. From
-// or to `original`, translates the keys; those that only one style has get the published models'
-// values or are left out. Errors as parse_config().
-std::string edit_config(const std::string& text, const std::filesystem::path& file,
-                        const ConfigEdit& edit);
+struct EditedConfig {
+  std::string text;
+  std::vector<Problem> problems;  // notes and warnings: what was put right, what the target loses
+};
+
+// The config.json for the target. Between layouts of Hugging Face's style, sets or removes
+// quantization_config, sets dtype or torch_dtype, puts right what contradicts the weights, and
+// keeps everything else and the order. From or to `original`, translates the keys
+// (original_config.h). Errors as parse_config().
+EditedConfig edit_config(const std::string& text, const std::filesystem::path& file,
+                         const ConfigEdit& edit);
 
 }  // namespace mxferry::internal

@@ -61,6 +61,12 @@ struct LayoutTable {
   bool renamed_fit_anywhere = false;
   ConfigStyle config = ConfigStyle::hf;
   QuantizationConfig quantization = QuantizationConfig::mxfp4;
+  // Programs that load the layout, dense and packed, for people.
+  std::string_view dense_programs = {};
+  std::string_view packed_programs = {};
+  // Whether its programs know the position embedding only as transformers 4 wrote it.
+  bool reads_rope_scaling = false;
+  bool ties_head = false;  // its programs take the embedding for the head if config.json says so
   bool has_dtypes_json = false;
   bool has_rank_files = true;     // can be written as the files of PyTorch's ranks
   bool samples_one_file = false;  // published as one file

@@ -73,6 +73,7 @@ struct KindRow {
   ModelPart part = ModelPart::embedding;
   bool per_layer = true;        // each layer has one, rather than the model as a whole
   bool packable = false;        // may be stored as MXFP4
+  bool essential = true;        // a model without it computes nonsense; biases count as zero
   std::array<Size, 3> shape{};  // logical: [n], [out, in] or [expert, out, in]
 };
 
@@ -83,30 +84,30 @@ inline constexpr std::array<KindRow, kParameterKinds> kKindRows = [] {
   using P = ModelPart;
   using enum Size;
   return std::array<KindRow, kParameterKinds>{{
-      {K::embedding, "token embedding", P::embedding, false, false, {vocab, hidden}},
-      {K::attention_norm, "attention norm", P::norms, true, false, {hidden}},
-      {K::query_weight, "query projection", P::attention, true, false, {query_rows, hidden}},
-      {K::query_bias, "query bias", P::attention, true, false, {query_rows}},
-      {K::key_weight, "key projection", P::attention, true, false, {key_rows, hidden}},
-      {K::key_bias, "key bias", P::attention, true, false, {key_rows}},
-      {K::value_weight, "value projection", P::attention, true, false, {key_rows, hidden}},
-      {K::value_bias, "value bias", P::attention, true, false, {key_rows}},
-      {K::output_weight, "attention output projection", P::attention, true, false,
+      {K::embedding, "token embedding", P::embedding, false, false, true, {vocab, hidden}},
+      {K::attention_norm, "attention norm", P::norms, true, false, true, {hidden}},
+      {K::query_weight, "query projection", P::attention, true, false, true, {query_rows, hidden}},
+      {K::query_bias, "query bias", P::attention, true, false, false, {query_rows}},
+      {K::key_weight, "key projection", P::attention, true, false, true, {key_rows, hidden}},
+      {K::key_bias, "key bias", P::attention, true, false, false, {key_rows}},
+      {K::value_weight, "value projection", P::attention, true, false, true, {key_rows, hidden}},
+      {K::value_bias, "value bias", P::attention, true, false, false, {key_rows}},
+      {K::output_weight, "attention output projection", P::attention, true, false, true,
        {hidden, query_rows}},
-      {K::output_bias, "attention output bias", P::attention, true, false, {hidden}},
-      {K::sinks, "attention sinks", P::attention, true, false, {heads}},
-      {K::mlp_norm, "MLP norm", P::norms, true, false, {hidden}},
-      {K::router_weight, "router", P::router, true, false, {experts, hidden}},
-      {K::router_bias, "router bias", P::router, true, false, {experts}},
-      {K::gate_up_weight, "experts' gate and up projection", P::experts, true, true,
+      {K::output_bias, "attention output bias", P::attention, true, false, false, {hidden}},
+      {K::sinks, "attention sinks", P::attention, true, false, true, {heads}},
+      {K::mlp_norm, "MLP norm", P::norms, true, false, true, {hidden}},
+      {K::router_weight, "router", P::router, true, false, true, {experts, hidden}},
+      {K::router_bias, "router bias", P::router, true, false, false, {experts}},
+      {K::gate_up_weight, "experts' gate and up projection", P::experts, true, true, true,
        {experts, gate_up_rows, hidden}},
-      {K::gate_up_bias, "experts' gate and up bias", P::experts, true, false,
+      {K::gate_up_bias, "experts' gate and up bias", P::experts, true, false, false,
        {experts, gate_up_rows}},
-      {K::down_weight, "experts' down projection", P::experts, true, true,
+      {K::down_weight, "experts' down projection", P::experts, true, true, true,
        {experts, hidden, intermediate}},
-      {K::down_bias, "experts' down bias", P::experts, true, false, {experts, hidden}},
-      {K::final_norm, "final norm", P::norms, false, false, {hidden}},
-      {K::head, "head", P::head, false, false, {vocab, hidden}},
+      {K::down_bias, "experts' down bias", P::experts, true, false, false, {experts, hidden}},
+      {K::final_norm, "final norm", P::norms, false, false, true, {hidden}},
+      {K::head, "head", P::head, false, false, true, {vocab, hidden}},
   }};
 }();
 // clang-format on

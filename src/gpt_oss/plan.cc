@@ -165,6 +165,9 @@ void Planner::pass_through(std::size_t tensor) {
 
 void Planner::add(const SourceParameter& parameter) {
   const Parameter& what = parameter.parameter;
+  plan_.has_head |= what.kind == ParameterKind::head;
+  if (parameter.form.tied && layout_table(target_.layout).ties_head) return;
+  plan_.adds_head |= parameter.form.tied;
   const bool to_packed = is_expert_weight(what.kind) && target_.dtype == Codec::mxfp4;
   const std::optional<std::string> name =
       tensor_name(target_.layout, target_.attn, what, to_packed ? Piece::blocks : Piece::dense);

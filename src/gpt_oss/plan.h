@@ -35,6 +35,8 @@ struct Plan {
   Catalog target;               // shard and offset not set; in natural order of the names
   std::vector<Recipe> recipes;  // in the order of their targets
   bool packed = false;          // experts are MXFP4 in the target
+  bool has_head = false;        // a tensor, or tied to the embedding
+  bool adds_head = false;       // a tensor, although the source's is tied
   // For config.json: Target::dtype if it is dense, BF16 if experts are dequantized without one,
   // else Target::dense_dtype.
   std::optional<DType> dtype;

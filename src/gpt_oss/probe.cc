@@ -2,71 +2,73 @@
 
 #include <algorithm>
 #include <map>
+#include <ranges>
 #include <set>
 #include <string_view>
 #include <utility>
 
 #include "gpt_oss/geometry.h"
+#include "gpt_oss/model_checks.h"
 #include "gpt_oss/name_template.h"
+#include "gpt_oss/problem_list.h"
 #include "gpt_oss/recognize.h"
 #include "mxferry/mxfp4.h"
 
 namespace mxferry::internal {
 namespace {
 
-// Limit on the listed problems of one severity and code.
-constexpr std::size_t kMostOfAKind = 100;
+using enum ParameterKind;
 
-// The stored tensors of one parameter before they are checked.
-struct Pieces {
-  std::optional<std::size_t> dense, blocks, scales;
-  std::span<const LayoutRow> rows;
+// The axis order of dense expert weights, and how it is known.
+struct KnownOrder {
+  AxisOrder order = AxisOrder::out_in;
+  std::string_view from;
 };
 
 class Prober {
  public:
-  Prober(const Catalog& catalog, const std::vector<MissingName>& missing,
-         const std::optional<GptOssConfig>& config, const Orientations& orientations)
+  Prober(const Catalog& catalog, const std::vector<MissingName>& missing, const ConfigFacts& config,
+         const Orientations& orientations)
       : catalog_(catalog),
         missing_(missing),
-        has_config_(config.has_value()),
+        config_(config),
         is_distributed_(std::ranges::any_of(catalog,
                                             [](const StoredTensor& tensor) {
                                               return !tensor.chunks.empty() && tensor.stacked == 0;
                                             })),
         orientations_(orientations) {
-    result_.config = config.value_or(GptOssConfig{});
+    result_.config = config.sizes;
+    result_.writer = config.writer;
   }
 
   Description run() {
     detect_layout();
     if (!result_.layout) {
       if (catalog_.empty()) judge_missing();
-      tell_the_rest();
+      result_.problems = problems_.take();
       return std::move(result_);
     }
     group();
+    const FoundModel found{catalog_, result_, groups_, config_, is_distributed_};
+    check_unknown_names(found, problems_);
     if (result_.config.num_hidden_layers == 0) result_.config.num_hidden_layers = layers_found_;
     complete_geometry(result_.config, geometry_);
+    count_experts_by_layer();
     for (const auto& [parameter, index] : order_) describe(parameter, groups_.at(parameter));
+    if (config_.ties_head) add_tied_head();
     judge_missing();
-    check_layers();
-    tell_the_rest();
+    check_completeness(found, problems_);
+    result_.problems = problems_.take();
     return std::move(result_);
   }
 
  private:
   void fatal(ErrorCode code, std::string tensor, std::string text) {
-    report(Severity::fatal, code, std::move(tensor), std::move(text));
+    problems_.fatal(code, std::move(tensor), std::move(text));
   }
   void warn(ErrorCode code, std::string tensor, std::string text) {
-    report(Severity::warning, code, std::move(tensor), std::move(text));
+    problems_.warn(code, std::move(tensor), std::move(text));
   }
-  void report(Severity severity, ErrorCode code, std::string tensor, std::string text) {
-    if (++reported_[{severity, code}] > kMostOfAKind) return;
-    result_.problems.push_back({severity, code, "", std::move(tensor), std::move(text)});
-  }
-  void tell_the_rest();
 
   void detect_layout();
   void group();
@@ -74,19 +76,21 @@ class Prober {
   void describe_packed(const Parameter& parameter, const Pieces& pieces, const Shape& expected);
   void describe_dense(const Parameter& parameter, const Pieces& pieces, const Shape& expected);
   void describe_fused(const Parameter& first, const Pieces& pieces);
-  std::optional<AxisOrder> expert_order(const Parameter& parameter, const StoredTensor& tensor,
-                                        const Shape& expected);
-  std::optional<AxisOrder> order_by_shape(ParameterKind kind, const Shape& stored) const;
-  std::optional<AxisOrder> square_order(const Parameter& parameter, std::size_t tensor);
+  std::optional<KnownOrder> expert_order(const Parameter& parameter, const StoredTensor& tensor,
+                                         const Shape& expected);
+  std::optional<AxisOrder> order_by_shape(const Parameter& parameter, const Shape& stored) const;
+  std::optional<KnownOrder> square_order(const Parameter& parameter, std::size_t tensor);
+  void count_experts_by_layer();
+  std::optional<Shape> shape_of(const Parameter& parameter) const;
+  void add_tied_head();
   void judge_missing();
-  void check_layers();
   bool check_shape(const StoredTensor& tensor, const Shape& expected);
   bool check_dtype(const StoredTensor& tensor);
-  std::string authority() const { return has_config_ ? "config.json" : "the other tensors"; }
+  std::string authority() const { return config_.is_there ? "config.json" : "the other tensors"; }
 
   const Catalog& catalog_;
   const std::vector<MissingName>& missing_;
-  bool has_config_;
+  const ConfigFacts& config_;
   bool is_distributed_;  // each file is that of a rank
   const Orientations& orientations_;
   Description result_;
@@ -94,20 +98,12 @@ class Prober {
   std::vector<std::pair<Parameter, std::size_t>> order_;
   std::vector<NamedShape> geometry_;
   std::int64_t layers_found_ = 0;  // the largest layer number + 1
-  std::map<std::pair<Severity, ErrorCode>, std::size_t> reported_;
+  // By layer: the first dimensions of these two kinds.
+  std::map<std::int64_t, std::int64_t> router_rows_;
+  std::map<std::int64_t, std::int64_t> gate_up_experts_;
+  std::map<std::int64_t, std::int64_t> experts_of_layer_;  // empty if all have as many
+  ProblemList problems_;
 };
-
-// A hostile checkpoint may have a problem for each of 65,536 tensors.
-void Prober::tell_the_rest() {
-  for (const auto& [kind, count] : reported_) {
-    if (count <= kMostOfAKind) continue;
-    const auto& [severity, code] = kind;
-    result_.problems.push_back({severity, code, "", "",
-                                "and " + std::to_string(count - kMostOfAKind) +
-                                    " more problems of this kind (" +
-                                    std::string(mxferry::name(code)) + ")"});
-  }
-}
 
 void Prober::detect_layout() {
   for (const StoredTensor& tensor : catalog_) {
@@ -117,7 +113,12 @@ void Prober::detect_layout() {
   if (catalog_.empty() && !missing_.empty()) return;  // judge_missing() says why
   Recognition recognition = recognize(catalog_);
   result_.layout = recognition.layout;
-  if (!recognition.layout) return fatal(ErrorCode::unknown_layout, "", std::move(recognition.text));
+  if (!recognition.layout) {
+    for (std::size_t i = 0; i < catalog_.size(); ++i) result_.unknown.push_back(i);
+    check_unknown_names({catalog_, result_, groups_, config_, is_distributed_}, problems_);
+    result_.unknown.clear();
+    return fatal(ErrorCode::unknown_layout, "", std::move(recognition.text));
+  }
   result_.layout_reason = std::move(recognition.text);
 }
 
@@ -152,6 +153,10 @@ void Prober::group() {
           {parameter.kind, piece == Piece::blocks, match->rows.size() > 1, tensor.shape});
     }
     if (piece != Piece::dense) result_.packed = true;
+    if (parameter.layer && !tensor.shape.empty()) {
+      if (parameter.kind == router_weight) router_rows_[*parameter.layer] = tensor.shape[0];
+      if (parameter.kind == gate_up_weight) gate_up_experts_[*parameter.layer] = tensor.shape[0];
+    }
     if (parameter.layer) layers_found_ = std::max(layers_found_, *parameter.layer + 1);
   }
 }
@@ -177,7 +182,10 @@ bool Prober::check_shape(const StoredTensor& tensor, const Shape& expected) {
 bool Prober::check_dtype(const StoredTensor& tensor) {
   if (is_dense_float(tensor.dtype)) return true;
   fatal(ErrorCode::wrong_dtype, tensor.name,
-        "expected dtype BF16, F16 or F32, found " + std::string(mxferry::name(tensor.dtype)));
+        "expected dtype BF16, F16 or F32, found " + std::string(mxferry::name(tensor.dtype)) +
+            (config_.quantization.empty()
+                 ? ""
+                 : "; config.json says that the weights are quantized: " + config_.quantization));
   return false;
 }
 
@@ -189,7 +197,7 @@ void Prober::describe(const Parameter& parameter, const Pieces& pieces) {
     return fatal(ErrorCode::name_collision, catalog_[*pieces.dense].name,
                  "the same parameter is there twice: also as '" + catalog_[packed].name + "'");
   }
-  const std::optional<Shape> expected = logical_shape(parameter.kind, result_.config);
+  const std::optional<Shape> expected = shape_of(parameter);
   if (!expected) {
     const std::size_t any = pieces.dense    ? *pieces.dense
                             : pieces.blocks ? *pieces.blocks
@@ -242,10 +250,11 @@ void Prober::describe_dense(const Parameter& parameter, const Pieces& pieces,
   StoredForm form{.tensor = *pieces.dense, .dtype = tensor.dtype};
   if (!check_dtype(tensor)) return;
   if (is_expert_weight(parameter.kind)) {
-    const std::optional<AxisOrder> order = expert_order(parameter, tensor, expected);
-    if (!order) return;
-    form.order = *order;
-    if (*order != pieces.rows[0].order) {
+    const std::optional<KnownOrder> known = expert_order(parameter, tensor, expected);
+    if (!known) return;
+    form.order = known->order;
+    form.order_from = known->from;
+    if (form.order != pieces.rows[0].order) {
       warn(ErrorCode::unknown_orientation, tensor.name,
            std::string("stored with its two last dimensions swapped for the ") +
                std::string(mxferry::name(*result_.layout)) + " layout: shape " +
@@ -258,29 +267,32 @@ void Prober::describe_dense(const Parameter& parameter, const Pieces& pieces,
 }
 
 // From the shape, if its last two dimensions differ.
-std::optional<AxisOrder> Prober::order_by_shape(ParameterKind kind, const Shape& stored) const {
-  const std::optional<Shape> logical = logical_shape(kind, result_.config);
+std::optional<AxisOrder> Prober::order_by_shape(const Parameter& parameter,
+                                                const Shape& stored) const {
+  const std::optional<Shape> logical = shape_of(parameter);
   if (!logical || (*logical)[1] == (*logical)[2]) return std::nullopt;
   if (stored == *logical) return AxisOrder::out_in;
   if (stored == Shape{(*logical)[0], (*logical)[2], (*logical)[1]}) return AxisOrder::in_out;
   return std::nullopt;
 }
 
-std::optional<AxisOrder> Prober::expert_order(const Parameter& parameter,
-                                              const StoredTensor& tensor, const Shape& expected) {
+std::optional<KnownOrder> Prober::expert_order(const Parameter& parameter,
+                                               const StoredTensor& tensor, const Shape& expected) {
   // Each of gate and up has whole rows, whatever --orientation says of square weights.
   if (has_half_field(tensor.name)) {
-    return check_shape(tensor, expected) ? std::optional(AxisOrder::out_in) : std::nullopt;
+    if (!check_shape(tensor, expected)) return std::nullopt;
+    return KnownOrder{AxisOrder::out_in, "by the layout"};
   }
   if (expected[1] != expected[2]) {
-    const std::optional<AxisOrder> order = order_by_shape(parameter.kind, tensor.shape);
+    const std::optional<AxisOrder> order = order_by_shape(parameter, tensor.shape);
     if (!order) {
       const AxisOrder usual = groups_.at(parameter).rows[0].order;
       const Shape stored =
           usual == AxisOrder::out_in ? expected : Shape{expected[0], expected[2], expected[1]};
       check_shape(tensor, stored);
+      return std::nullopt;
     }
-    return order;
+    return KnownOrder{*order, "by the shape"};
   }
   if (!check_shape(tensor, expected)) return std::nullopt;
   return square_order(parameter, *groups_.at(parameter).dense);
@@ -289,16 +301,17 @@ std::optional<AxisOrder> Prober::expert_order(const Parameter& parameter,
 // A square weight has the same axis order as its sibling in the same layer. gate_up and down are
 // never both square, since one has 2I rows and the other I columns. Without the sibling, the
 // weight's own values may tell.
-std::optional<AxisOrder> Prober::square_order(const Parameter& parameter, std::size_t index) {
+std::optional<KnownOrder> Prober::square_order(const Parameter& parameter, std::size_t index) {
   const StoredTensor& tensor = catalog_[index];
   result_.square.push_back(index);
   Parameter sibling = parameter;
   sibling.kind = parameter.kind == ParameterKind::down_weight ? ParameterKind::gate_up_weight
                                                               : ParameterKind::down_weight;
   std::optional<AxisOrder> order = orientations_.forced;
+  const std::string_view from = order ? "by --orientation" : "as its sibling's";
   const auto found = groups_.find(sibling);
   if (!order && found != groups_.end() && found->second.dense) {
-    order = order_by_shape(sibling.kind, catalog_[*found->second.dense].shape);
+    order = order_by_shape(sibling, catalog_[*found->second.dense].shape);
   }
   const auto measured = orientations_.measured.find(index);
   const bool is_measured = measured != orientations_.measured.end();
@@ -309,14 +322,14 @@ std::optional<AxisOrder> Prober::square_order(const Parameter& parameter, std::s
              "--orientation " +
              std::string(mxferry::name(measured->second)) + " reads it that way");
   }
-  if (order) return order;
-  if (is_measured) return measured->second;
+  if (order) return KnownOrder{*order, from};
+  if (is_measured) return KnownOrder{measured->second, "by the weights"};
   fatal(ErrorCode::unknown_orientation, tensor.name,
         "the weight is square and '" +
             tensor_name(*result_.layout, result_.attn, sibling, Piece::dense).value_or("") +
-            "', whose shape would tell whether it is stored [out, in] or [in, out], is missing; "
-            "say it "
-            "with --orientation out_in or in_out");
+            "', whose shape would tell whether it is stored [out, in] or [in, out], is not there; "
+            "say "
+            "it with --orientation out_in or in_out");
   return std::nullopt;
 }
 
@@ -346,6 +359,50 @@ void Prober::describe_fused(const Parameter& first, const Pieces& pieces) {
   }
   if (!check_shape(tensor, whole)) return;
   for (SourceParameter& part : parts) result_.parameters.push_back(std::move(part));
+}
+
+// A model may be pruned by layer. config.json tells it, or the layers do if they differ, each with
+// as many rows of the router as experts.
+void Prober::count_experts_by_layer() {
+  const std::vector<std::int64_t>& given = config_.experts_by_layer;
+  for (std::size_t layer = 0; layer < given.size(); ++layer) {
+    experts_of_layer_[static_cast<std::int64_t>(layer)] = given[layer];
+  }
+  const bool differ = std::ranges::adjacent_find(router_rows_, std::ranges::not_equal_to(),
+                                                 [](const auto& entry) { return entry.second; }) !=
+                      router_rows_.end();
+  if (given.empty() && differ && router_rows_ == gate_up_experts_) experts_of_layer_ = router_rows_;
+  if (experts_of_layer_.empty()) return;
+  const auto [least, most] = std::ranges::minmax(std::views::values(experts_of_layer_));
+  if (least == most) return;
+  problems_.note(ErrorCode::wrong_shape, "",
+                 "the layers have " + std::to_string(least) + " to " + std::to_string(most) +
+                     " experts; each is converted with its own, and config.json is carried. "
+                     "transformers' own class has one number for all layers");
+}
+
+// The logical shape, with the experts of the parameter's layer.
+std::optional<Shape> Prober::shape_of(const Parameter& parameter) const {
+  const auto own = experts_of_layer_.find(parameter.layer.value_or(-1));
+  if (own == experts_of_layer_.end()) return logical_shape(parameter.kind, result_.config);
+  GptOssConfig config = result_.config;
+  config.num_local_experts = own->second;
+  return logical_shape(parameter.kind, config);
+}
+
+void Prober::add_tied_head() {
+  const auto find = [&](ParameterKind kind) {
+    return std::ranges::find(result_.parameters, kind,
+                             [](const SourceParameter& source) { return source.parameter.kind; });
+  };
+  const auto embedding = find(ParameterKind::embedding);
+  const bool has_head = find(ParameterKind::head) != result_.parameters.end();
+  if (has_head || embedding == result_.parameters.end()) return;
+  SourceParameter head = *embedding;
+  head.parameter = {ParameterKind::head, std::nullopt,
+                    published_prefix(ParameterKind::head, std::nullopt)};
+  head.form.tied = true;
+  result_.parameters.push_back(std::move(head));
 }
 
 void Prober::judge_missing() {
@@ -380,76 +437,10 @@ void Prober::judge_missing() {
   }
 }
 
-void Prober::check_layers() {
-  std::map<std::string, std::set<std::int64_t>> layers;  // by the prefix before "layers."
-  std::set<std::pair<std::int64_t, ParameterKind>> present;
-  std::set<ParameterKind> kinds;
-  for (const auto& [parameter, index] : order_) {
-    kinds.insert(parameter.kind);
-    if (!parameter.layer) continue;
-    layers[parameter.prefix.substr(0, parameter.prefix.rfind("layers."))].insert(*parameter.layer);
-    present.emplace(*parameter.layer, parameter.kind);
-  }
-  const std::int64_t count = result_.config.num_hidden_layers;
-  for (const auto& [prefix, found] : layers) {
-    const std::int64_t end = std::max(count, *found.rbegin() + 1);
-    if (has_config_ && count > 0 && *found.rbegin() >= count) {
-      fatal(ErrorCode::invalid_config, "",
-            "config.json says " + std::to_string(count) +
-                " layers, but there are tensors of layer " + std::to_string(*found.rbegin()));
-    }
-    // A huge layer number must not make this loop long.
-    std::int64_t reported = 0;
-    for (std::int64_t layer = 0; layer < end && reported < 8; ++layer) {
-      if (found.contains(layer)) continue;
-      ++reported;
-      const LayoutTable& table = layout_table(*result_.layout);
-      const std::string before =
-          (table.keeps_prefix ? prefix : "") + std::string(table.layer_component) + ".";
-      fatal(ErrorCode::missing_layer, "",
-            "layer " + std::to_string(layer) + " of " + std::to_string(end) + " is missing (" +
-                before + std::to_string(layer) + ".*)");
-    }
-  }
-  std::int64_t reported = 0;
-  for (const auto& [prefix, found] : layers) {
-    for (const std::int64_t layer : found) {
-      for (const ParameterKind kind : kinds) {
-        if (!is_per_layer(kind) || present.contains({layer, kind}) || ++reported > 8) continue;
-        std::string text = "layer " + std::to_string(layer) + " has no " + description(kind) +
-                           ", which other layers have";
-        // A tensor that is not cut is in the file of a single rank, whichever it is.
-        if (is_distributed_) {
-          fatal(ErrorCode::missing_tensor, "", text + "; the file of a rank may be missing");
-        } else {
-          warn(ErrorCode::missing_tensor, "", std::move(text));
-        }
-      }
-    }
-  }
-  // Names of experts that no table knows: a model whose other half would be converted.
-  const auto strange = std::ranges::find_if(result_.unknown, [&](std::size_t tensor) {
-    return catalog_[tensor].name.find(".mlp.experts.") != std::string::npos;
-  });
-  for (const ParameterKind kind : {ParameterKind::gate_up_weight, ParameterKind::down_weight}) {
-    if (strange == result_.unknown.end() || kinds.contains(kind)) continue;
-    fatal(ErrorCode::missing_tensor, catalog_[*strange].name,
-          "no layout knows this name, and no layer has " + std::string(description(kind)) +
-              " under a name that one knows");
-  }
-  for (const ParameterKind kind :
-       {ParameterKind::embedding, ParameterKind::final_norm, ParameterKind::head}) {
-    if (!kinds.contains(kind)) {
-      warn(ErrorCode::missing_tensor, "",
-           std::string("the checkpoint has no ") + description(kind));
-    }
-  }
-}
-
 }  // namespace
 
 Description probe(const Catalog& catalog, const std::vector<MissingName>& missing,
-                  const std::optional<GptOssConfig>& config, const Orientations& orientations) {
+                  const ConfigFacts& config, const Orientations& orientations) {
   return Prober(catalog, missing, config, orientations).run();
 }
 

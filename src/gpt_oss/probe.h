@@ -5,8 +5,10 @@
 #include <map>
 #include <optional>
 #include <string>
+#include <string_view>
 #include <vector>
 
+#include "gpt_oss/config_facts.h"
 #include "gpt_oss/layout_table.h"
 #include "gpt_oss/parameter.h"
 #include "mxferry/config.h"
@@ -25,6 +27,8 @@ struct StoredForm {
   DType dtype = DType::BF16;            // of a dense parameter
   AxisOrder order = AxisOrder::out_in;  // of a dense expert weight
   std::int64_t first_row = 0;           // in a fused tensor
+  std::string_view order_from = {};     // how `order` is known, for people
+  bool tied = false;                    // a head whose tensor is the embedding's
 };
 
 struct SourceParameter {
@@ -53,6 +57,7 @@ struct Description {
   std::string attn = "flex";     // "te" if sinks have TE's name
   bool packed = false;           // some expert weight is MXFP4
   GptOssConfig config;           // as given, completed from the shapes
+  std::string writer;            // ConfigFacts::writer
   std::vector<SourceParameter> parameters;  // in the catalog's order
   // Dense expert weights whose shape does not tell their axis order, as indices into the catalog.
   std::vector<std::size_t> square;
@@ -60,9 +65,8 @@ struct Description {
   std::vector<Problem> problems;
 };
 
-// `missing`: index entries without a tensor. `config`: the contents of config.json, nullopt if
-// there is none.
+// `missing`: index entries without a tensor. `config`: the contents of config.json.
 Description probe(const Catalog& catalog, const std::vector<MissingName>& missing,
-                  const std::optional<GptOssConfig>& config, const Orientations& orientations = {});
+                  const ConfigFacts& config, const Orientations& orientations = {});
 
 }  // namespace mxferry::internal

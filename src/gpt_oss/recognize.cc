@@ -62,7 +62,12 @@ std::string examples() {
 std::optional<NameMatch> match_tensor(Layout layout, std::string_view attn,
                                       const StoredTensor& tensor) {
   if (tensor.stacked == 0 && has_fields(tensor.name)) return std::nullopt;
-  return match_name(layout, attn, tensor.name);
+  auto match = match_name(layout, attn, tensor.name);
+  if (!match) return match;
+  const ParameterKind kind = match->rows[0].kind;
+  const bool has_place = match->layer.has_value() == is_per_layer(kind);
+  const bool is_other = has_place && match->prefix != published_prefix(kind, match->layer);
+  return is_other ? std::nullopt : match;
 }
 
 Recognition recognize(const Catalog& catalog) {

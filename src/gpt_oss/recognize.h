@@ -9,7 +9,8 @@
 
 namespace mxferry::internal {
 
-// As match_name(). A name with fields is known only if stack_tensors() made it.
+// As match_name(), for names that restore_names() has seen: another prefix is that of another model
+// beside this one. A name with fields is known only if stack_tensors() made it.
 std::optional<NameMatch> match_tensor(Layout layout, std::string_view attn,
                                       const StoredTensor& tensor);
 

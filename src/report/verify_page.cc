@@ -36,6 +36,8 @@ struct Status {
 Status status(const VerifyReport& report) {
   if (std::ranges::any_of(report.parameters, &ComparedParameter::transposed))
     return {"bad", "&#10007; Transposed weights"};
+  if (std::ranges::any_of(report.parameters, &ComparedParameter::halves))
+    return {"bad", "&#10007; Gate and up as halves"};
   if (!report.only_a.empty() || !report.only_b.empty() || !report.mismatched.empty())
     return {"bad", "&#10007; Structure differs"};
   if (report.identical()) return {"good", "&#10003; Identical values"};
@@ -178,6 +180,7 @@ std::string name_cell(const ComparedParameter& parameter) {
   if (parameter.tensor_a != parameter.tensor_b)
     out += "<br>" + html_name(parameter.tensor_a) + " in A";
   if (parameter.transposed) out += "<strong class=\"flag\">transposed</strong>";
+  if (parameter.halves) out += "<strong class=\"flag\">halves</strong>";
   return out;
 }
 

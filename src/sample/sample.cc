@@ -133,7 +133,7 @@ void write_small_files(const SampleOptions& options, const Plan& plan, Destinati
   };
   const std::string original = sample_original_config(options.config);
   const ConfigEdit edit{.to = options.to, .packed = plan.packed, .torch_dtype = std::nullopt};
-  write("config.json", edit_config(original, "config.json", edit));
+  write("config.json", edit_config(original, "config.json", edit).text);
   if (layout_table(options.to).has_dtypes_json) write("dtypes.json", dtypes_text(plan.target));
   for (const auto& [name, text] : sample_side_files(options.config)) write(name, text);
   folder.note_side_files(names);

@@ -8,8 +8,8 @@
 
 namespace mxferry::internal {
 
-std::size_t find_reference_scales(const SourceCheckpoint& reference,
-                                  const SourceParameter& wanted) {
+std::size_t find_reference_scales(const SourceCheckpoint& reference, const SourceParameter& wanted,
+                                  bool may_have_more_experts) {
   const std::vector<SourceParameter>& parameters = reference.description.parameters;
   const auto found = std::ranges::find_if(parameters, [&](const SourceParameter& candidate) {
     return candidate.parameter.kind == wanted.parameter.kind &&
@@ -25,7 +25,9 @@ std::size_t find_reference_scales(const SourceCheckpoint& reference,
                  .file = reference.folder.path,
                  .advice = "Give an MXFP4 checkpoint of the same model, or none"});
   }
-  if (found->shape != wanted.shape) {
+  Shape shape = wanted.shape;
+  if (may_have_more_experts && found->shape[0] > shape[0]) shape[0] = found->shape[0];
+  if (found->shape != shape) {
     throw Error(ErrorCode::wrong_shape,
                 {.problem = "the reference is of another model: " + what + " has another shape",
                  .file = reference.folder.path,

@@ -7,8 +7,9 @@
 
 namespace mxferry::internal {
 
-// The index, in the reference's catalog, of the scales of a parameter to be quantized. Throws
-// Error: missing_tensor, wrong_shape.
-std::size_t find_reference_scales(const SourceCheckpoint& reference, const SourceParameter& wanted);
+// The index, in the reference's catalog, of the scales of a parameter to be quantized, which may
+// have fewer experts if the caller finds out which. Throws Error: missing_tensor, wrong_shape.
+std::size_t find_reference_scales(const SourceCheckpoint& reference, const SourceParameter& wanted,
+                                  bool may_have_more_experts = false);
 
 }  // namespace mxferry::internal

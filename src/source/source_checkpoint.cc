@@ -10,7 +10,8 @@
 #include "checkpoint/safetensors_header.h"
 #include "checkpoint/weights_folder.h"
 #include "flow/source.h"
-#include "gpt_oss/config_json.h"
+#include "gpt_oss/config_facts.h"
+#include "gpt_oss/restore_names.h"
 #include "gpt_oss/stacks.h"
 #include "mxferry/error.h"
 #include "mxfp4/fingerprint.h"
@@ -74,14 +75,13 @@ std::optional<std::string> read_config(const SourceCheckpoint& checkpoint,
   }
 }
 
-std::optional<GptOssConfig> parse_sizes(const SourceCheckpoint& checkpoint,
-                                        std::vector<Problem>& problems) {
-  if (!checkpoint.config_text) return std::nullopt;
+ConfigFacts read_facts(const SourceCheckpoint& checkpoint, std::vector<Problem>& problems) {
+  if (!checkpoint.config_text) return {};
   try {
-    return parse_config(*checkpoint.config_text, "");
+    return parse_facts(*checkpoint.config_text, "");
   } catch (const Error& error) {
     problems.push_back({Severity::fatal, error.code(), config_name(checkpoint), "", error.what()});
-    return std::nullopt;
+    return {};
   }
 }
 
@@ -141,6 +141,7 @@ SourceCheckpoint open_source(const std::string& source, std::optional<AxisOrder>
   checkpoint.side_folder = find_side_folder(checkpoint.folder.path);
   checkpoint.catalog = make_catalog(checkpoint.folder);
   std::ranges::copy(checkpoint.folder.problems, std::back_inserter(checkpoint.problems));
+  restore_names(checkpoint.catalog, checkpoint.problems);
   stack_tensors(checkpoint.catalog, checkpoint.problems);
   checkpoint.config_text = read_config(checkpoint, checkpoint.problems);
   std::vector<MissingName> missing;
@@ -151,12 +152,12 @@ SourceCheckpoint open_source(const std::string& source, std::optional<AxisOrder>
   checkpoint.folder.missing = {};
   // If no tensor was found, the folder's own fatal problems explain why.
   if (!checkpoint.catalog.empty() || !has_fatal(checkpoint.problems)) {
-    const std::optional<GptOssConfig> sizes = parse_sizes(checkpoint, checkpoint.problems);
+    const ConfigFacts config = read_facts(checkpoint, checkpoint.problems);
     Orientations orientations{.forced = orientation, .measured = {}};
-    checkpoint.description = probe(checkpoint.catalog, missing, sizes, orientations);
+    checkpoint.description = probe(checkpoint.catalog, missing, config, orientations);
     if (!checkpoint.description.square.empty()) {
       orientations.measured = measure_all(checkpoint, checkpoint.description.square);
-      checkpoint.description = probe(checkpoint.catalog, missing, sizes, orientations);
+      checkpoint.description = probe(checkpoint.catalog, missing, config, orientations);
     }
   }
   std::ranges::copy(checkpoint.description.problems, std::back_inserter(checkpoint.problems));

@@ -41,16 +41,6 @@ StoredSide side_of(const SourceParameter& parameter) {
                     static_cast<std::uint64_t>(bits(form.dtype)) / 8};
 }
 
-Comparison comparison_of(const SourceParameter& a, const SourceParameter& b) {
-  const Shape& shape = a.shape;
-  const std::size_t rank = shape.size();
-  return {.a = side_of(a),
-          .b = side_of(b),
-          .experts = rank == 3 ? shape[0] : 1,
-          .rows = rank >= 2 ? shape[rank - 2] : 1,
-          .columns = shape[rank - 1]};
-}
-
 // Pairs the two sides' parameters, and their tensors with unknown names.
 class Pairing {
  public:
@@ -196,10 +186,23 @@ void add_result(const Comparison& comparison, ComparisonResult result, const Sou
   parameter.bytes_identical = result.bytes_identical;
   const bool has_experts = parameter.shape.size() == 3 && !parameter.kind.empty();
   if (has_experts) parameter.experts = std::move(result.experts);
-  if (parameter.total.different > 0) parameter.transposed = is_transposed(comparison, a, b);
+  if (parameter.total.different == 0) return;
+  parameter.transposed = is_transposed(comparison, a, b);
+  const bool has_gate_and_up = parameter.kind == description(ParameterKind::gate_up_weight);
+  parameter.halves = has_gate_and_up && has_halves(comparison, a, b);
 }
 
 }  // namespace
+
+Comparison comparison_of(const SourceParameter& a, const SourceParameter& b) {
+  const Shape& shape = a.shape;
+  const std::size_t rank = shape.size();
+  return {.a = side_of(a),
+          .b = side_of(b),
+          .experts = rank == 3 ? shape[0] : 1,
+          .rows = rank >= 2 ? shape[rank - 2] : 1,
+          .columns = shape[rank - 1]};
+}
 
 VerifyReport compare_checkpoints(const SourceCheckpoint& a, const SourceCheckpoint& b,
                                  const VerifyOptions& options) {

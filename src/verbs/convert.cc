@@ -11,7 +11,6 @@
 #include "checkpoint/shard_index.h"
 #include "destination/destination.h"
 #include "destination/shard_files.h"
-#include "destination/side_files.h"
 #include "destination/snapshot.h"
 #include "destination/write_manifest.h"
 #include "flow/parts.h"
@@ -32,7 +31,7 @@ namespace {
 void write_side_files(const ConvertOptions& options, const PreparedConversion& p,
                       Destination& target) {
   for (const std::string& name : p.summary.carried) {
-    copy_side_file(p.source.side_folder / name, target.path_of(name), options.sync);
+    target.carry(p.source.side_folder, name);
   }
   for (const auto& [name, text] : made_files(options, p)) {
     write_text_file(target.path_of(name), text, options.sync);

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <filesystem>
+#include <iterator>
 #include <memory>
 #include <utility>
 
@@ -19,6 +20,7 @@
 #include "gpt_oss/config_json.h"
 #include "mxferry/error.h"
 #include "source/reference_scales.h"
+#include "verbs/reference_checks.h"
 
 namespace mxferry::internal {
 namespace {
@@ -67,7 +69,7 @@ Target make_target(const ConvertOptions& options, const SourceCheckpoint* refere
   }
   if (reference != nullptr) {
     target.reference_scales = [reference](const SourceParameter& parameter) {
-      return find_reference_scales(*reference, parameter);
+      return find_reference_scales(*reference, parameter, /*may_have_more_experts=*/true);
     };
   }
   return target;
@@ -78,6 +80,25 @@ std::uint64_t carried_bytes(const std::filesystem::path& folder,
   std::uint64_t bytes = 0;
   for (const std::string& name : names) bytes += std::filesystem::file_size(folder / name);
   return bytes;
+}
+
+// Of a source that has one.
+EditedConfig edited_config(const ConvertOptions& options, const PreparedConversion& p) {
+  return edit_config(*p.source.config_text, p.source.side_folder / "config.json",
+                     {.to = options.to,
+                      .packed = p.plan.packed,
+                      .torch_dtype = p.plan.dtype,
+                      .has_head = p.plan.has_head,
+                      .adds_head = p.plan.adds_head});
+}
+
+void refuse_warnings(const std::vector<Problem>& warnings) {
+  const auto warning = std::ranges::find(warnings, Severity::warning, &Problem::severity);
+  if (warning == warnings.end()) return;
+  throw Error(warning->code, {.problem = warning->text,
+                              .file = warning->file,
+                              .tensor = warning->tensor,
+                              .advice = "Without --strict this is a warning"});
 }
 
 void summarize(const ConvertOptions& options, PreparedConversion& p) {
@@ -104,6 +125,11 @@ void summarize(const ConvertOptions& options, PreparedConversion& p) {
   summary.excluded = p.plan.excluded;
   summary.warnings = p.source.problems;
   summary.carried = side_files(p.source.side_folder, summary.warnings);
+  if (p.source.config_text) {
+    std::ranges::move(edited_config(options, p).problems, std::back_inserter(summary.warnings));
+  }
+  std::ranges::stable_sort(summary.warnings, std::ranges::greater(), &Problem::severity);
+  if (options.strict) refuse_warnings(summary.warnings);
   summary.threads = p.fit.threads;
   summary.peak_memory = p.fit.peak_memory;
   for (const PlannedShard& shard : summary.shards) summary.disk_needed += shard.bytes;
@@ -127,6 +153,7 @@ PreparedConversion prepare(const ConvertOptions& options) {
   check_options(options);
   PreparedConversion p{.source = open_source(options.source, options.orientation),
                        .reference = {},
+                       .reference_experts = {},
                        .plan = {},
                        .layout = {},
                        .names = {},
@@ -138,6 +165,8 @@ PreparedConversion prepare(const ConvertOptions& options) {
   if (!options.reference.empty()) {
     p.reference = open_source(options.reference);
     require_sound(*p.reference);
+    check_against_reference(p.source, *p.reference, p.source.problems);
+    p.reference_experts = find_reference_experts(p.source, *p.reference, p.source.problems);
   }
   p.plan = make_plan(p.source.catalog, p.source.description,
                      make_target(options, p.reference ? &*p.reference : nullptr));
@@ -179,11 +208,7 @@ PreparedConversion prepare(const ConvertOptions& options) {
 std::map<std::string, std::string> made_files(const ConvertOptions& options,
                                               const PreparedConversion& p) {
   std::map<std::string, std::string> texts;
-  if (p.source.config_text) {
-    const ConfigEdit edit{.to = options.to, .packed = p.plan.packed, .torch_dtype = p.plan.dtype};
-    texts["config.json"] =
-        edit_config(*p.source.config_text, p.source.side_folder / "config.json", edit);
-  }
+  if (p.source.config_text) texts["config.json"] = edited_config(options, p).text;
   if (layout_table(options.to).has_dtypes_json) texts["dtypes.json"] = dtypes_text(p.plan.target);
   return texts;
 }

@@ -12,6 +12,7 @@
 #include "mxferry/convert.h"
 #include "source/source_checkpoint.h"
 #include "verbs/memory_limits.h"
+#include "verbs/reference_experts.h"
 
 namespace mxferry::internal {
 
@@ -20,6 +21,7 @@ namespace mxferry::internal {
 struct PreparedConversion {
   SourceCheckpoint source;
   std::optional<SourceCheckpoint> reference;
+  ReferenceExperts reference_experts;
   Plan plan;
   OutputLayout layout;
   std::vector<std::string> names;     // of the shards

@@ -54,6 +54,13 @@ std::string VerifyReport::verdict() const {
         "(first: {})",
         std::ranges::count_if(parameters, &ComparedParameter::transposed), transposed->tensor_b);
   }
+  const auto halves = std::ranges::find_if(parameters, &ComparedParameter::halves);
+  if (halves != parameters.end()) {
+    return fmt::format(
+        "B has gate and up as HALVES: {} parameters hold A's rows in another order, all of gate "
+        "before all of up (first: {})",
+        std::ranges::count_if(parameters, &ComparedParameter::halves), halves->tensor_b);
+  }
   if (!only_a.empty() || !only_b.empty() || !mismatched.empty()) return structure_verdict(*this);
   const bool bytes = std::ranges::all_of(parameters, &ComparedParameter::bytes_identical);
   if (total.different == 0 && bytes) return "B holds exactly the values of A, byte for byte";

@@ -43,7 +43,11 @@ WeightPasses::WeightPasses(const ConvertOptions& options, const PreparedConversi
 std::vector<ConversionCounts> WeightPasses::run(std::vector<RecipePart> parts, Sink& sink) {
   const FileSource source(p_.source.catalog, open_shards(p_.source));
   std::optional<FileSource> reference;
-  if (p_.reference) reference.emplace(p_.reference->catalog, open_shards(*p_.reference));
+  std::optional<ReorderedExperts> reordered;
+  if (p_.reference) {
+    reference.emplace(p_.reference->catalog, open_shards(*p_.reference));
+    reordered.emplace(*reference, p_.reference->catalog, p_.reference_experts);
+  }
   std::uint64_t bytes = 0;
   for (const RecipePart& part : parts) bytes += target_bytes(p_.plan.recipes[part.recipe], part);
   // An earlier run did the rest of the share.
@@ -52,7 +56,7 @@ std::vector<ConversionCounts> WeightPasses::run(std::vector<RecipePart> parts, S
                          .limits = p_.fit.limits,
                          .allow_nonfinite = options_.allow_nonfinite,
                          .quant_mode = options_.quant_mode,
-                         .reference = reference ? &*reference : nullptr,
+                         .reference = reordered ? &*reordered : nullptr,
                          .parts = std::move(parts),
                          .stop = options_.stop,
                          .progress = progress()};

@@ -59,6 +59,9 @@ auto fatal(ErrorCode code, const std::string& file, const std::string& text) {
 auto warning(ErrorCode code, const std::string& file, const std::string& text) {
   return problem(Severity::warning, code, file, text);
 }
+auto note(ErrorCode code, const std::string& file, const std::string& text) {
+  return problem(Severity::note, code, file, text);
+}
 
 // Two shards and their index, all in order.
 class TwoShards : public ::testing::Test {
@@ -140,9 +143,12 @@ TEST_F(TwoShards, WithATensorInAnotherFileThanTheIndexSays) {
 
 TEST_F(TwoShards, WithTensorsThatTheIndexDoesNotList) {
   folder_.write("m-1.safetensors", shard({"b", "d", "x1", "x2", "x3", "x4"}));
-  EXPECT_THAT(open().problems, ElementsAre(warning(ErrorCode::invalid_index, "m-1.safetensors",
-                                                   "found 4 tensors: x1, x2, x3, ...")));
-  EXPECT_THAT(tensor_names(open()), ElementsAre("a", "b", "c", "d"));
+  EXPECT_THAT(open().problems, ElementsAre(note(ErrorCode::invalid_index, "m-1.safetensors",
+                                                "found 4 tensors: x1, x2, x3, ...")));
+  EXPECT_THAT(tensor_names(open()), ElementsAre("a", "b", "c", "d", "x1", "x2", "x3", "x4"));
+  folder_.write("m-2.safetensors", shard({"a", "c", "x2"}));
+  EXPECT_THAT(open().problems,
+              Contains(fatal(ErrorCode::name_collision, "m-2.safetensors", "found 1 tensor: x2")));
 }
 
 TEST_F(TwoShards, WithAFileThatTheIndexDoesNotMention) {

@@ -236,7 +236,7 @@ class Terminal(CommandTest):
             self.assert_clean("convert", name, "dst", "--to", "hf", code=SOURCE)
         (self.source / INDEX).unlink()
         for dtype, shape, data in (("F64", [0], b""), ("U8", [1], b"x")):
-            wrong = {f"{HOSTILE}.model.layers.0.self_attn.sinks": Tensor(dtype, shape, data)}
+            wrong = {f"{HOSTILE}.lora_A.{HOSTILE}": Tensor(dtype, shape, data)}
             replace_weights(self.source, self.tensors | wrong)
             self.assert_clean("inspect", name, code=SOURCE)
             self.assert_clean("convert", name, "dst", "--to", "hf", "--json", code=SOURCE)

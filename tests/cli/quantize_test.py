@@ -1,6 +1,7 @@
 """`mxferry convert --dtype mxfp4` from dense weights: modes, references, proof, refusals."""
 
 import json
+import shutil
 import struct
 import unittest
 
@@ -154,6 +155,36 @@ class Quantize(CommandTest):
         self.convert("dense", "part", *options, "--exclude", r"model\.layers\.[02]")
 
 
+class Pruned(CommandTest):
+    def test_a_reference_with_more_experts_gives_the_kept_ones_their_bytes(self):
+        self.sample("packed", "--experts", "6")
+        self.convert("packed", "dense", "--to", "hf")
+        # By layer: which experts are kept, in which order.
+        kept = [[4, 1, 5], [0, 2, 3], [5, 4, 2]]
+
+        def prune(tensors):
+            pruned = {}
+            for name, tensor in tensors.items():
+                if ".mlp." not in name:
+                    pruned[name] = tensor
+                    continue
+                layer = int(name.split(".")[2])
+                size = len(tensor.data) // 6
+                parts = [tensor.data[e * size : (e + 1) * size] for e in kept[layer]]
+                pruned[name] = Tensor(tensor.dtype, [3, *tensor.shape[1:]], b"".join(parts))
+            return pruned
+
+        shutil.copytree(self.folder / "dense", self.folder / "pruned")
+        replace_weights(self.folder / "pruned", prune(read(self.folder / "dense")))
+        config = json.loads((self.folder / "pruned/config.json").read_text())
+        config["num_local_experts"] = 3
+        (self.folder / "pruned/config.json").write_text(json.dumps(config))
+        options = ["--to", "hf", "--dtype", "mxfp4", "--reference", "packed", "--verify"]
+        printed = self.convert("pruned", "served", *options)
+        self.assertIn("9 of the 9 experts of all layers are found", printed.text)
+        self.assertEqual(read(self.folder / "served"), prune(read(self.folder / "packed")))
+
+
 class Orientation(CommandTest):
     """down_proj is square in the real models, and nothing but its sibling or its weights tells how it lies."""
 
@@ -195,16 +226,57 @@ class Orientation(CommandTest):
         self.convert("turned", "q", *quantized)
         self.assertIn("TRANSPOSED", self.mxferry("verify", "packed", "q", code=1).text)
 
-    def test_the_weights_tell_where_the_sibling_is_missing(self):
-        def lone(tensors):
+    def test_the_weights_tell_where_the_sibling_is_packed(self):
+        def half_packed(tensors):
+            packed = read(self.folder / "packed")
             for layer in range(2):
-                del tensors[f"model.layers.{layer}.mlp.experts.gate_up_proj"]
+                name = f"model.layers.{layer}.mlp.experts.gate_up_proj"
+                del tensors[name]
+                for ending in ("_blocks", "_scales"):
+                    tensors[name + ending] = packed[name + ending]
             self.turn(tensors)
 
-        self.dense("lone", lone)
-        self.convert("lone", "nemo", "--to", "nemo", "--exclude", ".*gate_and_up")
-        self.convert("packed", "expected", "--to", "nemo", "--exclude", ".*gate_and_up_projs")
+        self.dense("half", half_packed)
+        self.convert("half", "nemo", "--to", "nemo")
+        self.convert("packed", "expected", "--to", "nemo")
         self.assertEqual(read(self.folder / "nemo"), read(self.folder / "expected"))
+
+    def train(self, name: str, into: str, change=None):
+        """A copy of a dense folder whose experts no longer are MXFP4's values."""
+        shutil.copytree(self.folder / name, self.folder / into)
+        tensors = read(self.folder / into)
+        for weights in [n for n in tensors if n.endswith(("gate_up_proj", "down_proj"))]:
+            old = tensors[weights]
+            # The last bit of BF16 of every second weight: 0.4 percent.
+            data = bytes(b ^ 1 if i % 4 == 0 else b for i, b in enumerate(old.data))
+            tensors[weights] = Tensor(old.dtype, old.shape, data)
+        if change:
+            change(tensors)
+        replace_weights(self.folder / into, tensors)
+
+    def test_a_reference_reveals_what_no_shape_does(self):
+        def halves(tensors):
+            for layer in range(2):
+                name = f"model.layers.{layer}.mlp.experts.gate_up_proj"
+                old = tensors[name]  # [expert, in, out], its columns gate and up in turn
+                columns = old.shape[2]
+                pairs = [old.data[i : i + 2] for i in range(0, len(old.data), 2)]
+                lines = [pairs[i : i + columns] for i in range(0, len(pairs), columns)]
+                data = b"".join(b"".join(line[::2] + line[1::2]) for line in lines)
+                tensors[name] = Tensor(old.dtype, old.shape, data)
+
+        self.dense("plain", lambda tensors: None)
+        quantized = ["--to", "hf", "--dtype", "mxfp4", "--reference", "packed"]
+        for kind, change in (("TRANSPOSED", self.turn), ("HALVES", halves), ("", None)):
+            with self.subTest(kind):
+                self.train("plain", f"trained{kind}", change)
+                printed = self.convert(f"trained{kind}", f"q{kind}", *quantized)
+                compared = self.mxferry("verify", "packed", f"trained{kind}", code=1).text
+                for text in (printed.text, compared):
+                    self.assertIn(kind, text)
+                strict = SOURCE if kind else 0
+                self.convert(f"trained{kind}", f"s{kind}", *quantized, "--strict", code=strict)
+        self.assertNotIn("PROBABLY", printed.text)
 
     def test_the_user_overrules(self):
         self.dense("turned", self.turn)

@@ -109,7 +109,7 @@ class Accidents(SourceTest):
         write_file(path, tensors)
         self.assert_refused("missing_tensor", name, path.name)
         (self.source / INDEX).unlink()
-        self.assert_warned("layer 1 has no attention sinks")
+        self.assert_refused("missing_tensor", "layer 1 has no attention sinks")
 
     def test_config_that_contradicts_the_tensors(self):
         path = self.source / "config.json"

@@ -103,13 +103,13 @@ class Verify(CommandTest):
         self.convert("a", "b", "--to", "hf")
 
         def change(tensors):
-            del tensors["model.layers.1.self_attn.sinks"]
+            del tensors["model.layers.1.self_attn.q_proj.bias"]
             tensors["extra.bin"] = Tensor("U8", [3], b"abc")
             tensors["same.bin"] = Tensor("I16", [2], b"abcd")
 
         self.change("b", change)
         result = self.mxferry("verify", "a", "b", "--json", code=DIFFERS).json
-        self.assertEqual(result["only_a"], ["model.layers.1.self_attn.sinks"])
+        self.assertEqual(result["only_a"], ["model.layers.1.self_attn.q_proj.bias"])
         self.assertEqual(result["only_b"], ["extra.bin", "same.bin"])
         self.assertIn("B is not the same model as A", result["verdict"])
         self.convert("b", "c", "--to", "nemo")

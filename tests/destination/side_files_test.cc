@@ -34,12 +34,14 @@ TEST(SideFiles, AreWhatACheckpointHasBesideItsWeights) {
   for (const char* name :
        {"tokenizer.json", "LICENSE", ".gitattributes", "config.json", "dtypes.json",
         "model.safetensors", "model.safetensors.index.json", "x.partial", "y.incomplete",
-        "original/model.safetensors", "metal/notes.txt"}) {
+        "original/model.safetensors", "metal/notes.txt", "additional_chat_templates/tools.jinja",
+        "additional_chat_templates/deep/x"}) {
     folder.write(name, "content");
   }
   std::vector<Problem> warnings;
   EXPECT_EQ(side_files(folder.path(), warnings),
-            (std::vector<std::string>{".gitattributes", "LICENSE", "tokenizer.json"}));
+            (std::vector<std::string>{".gitattributes", "LICENSE", "tokenizer.json",
+                                      "additional_chat_templates/tools.jinja"}));
   EXPECT_TRUE(warnings.empty());
 }
 

@@ -38,7 +38,7 @@ GptOssConfig parse(const std::string& text) {
   return parse_config(text, "folder/config.json");
 }
 Json edit(const std::string& text, const ConfigEdit& edit) {
-  return Json::parse(edit_config(text, "folder/config.json", edit));
+  return Json::parse(edit_config(text, "folder/config.json", edit).text);
 }
 std::vector<std::string> keys(const Json& json) {
   std::vector<std::string> names;
@@ -161,7 +161,7 @@ TEST(EditConfig, SetsTheDtypeUnderTheKeyThatIsThere) {
       {R"({"dtype": "bfloat16", "a": 1})", DType::F32, {{"dtype", "float32"}, {"a", 1}}},
       {R"({"dtype": "x", "torch_dtype": "y"})",
        DType::F32,
-       {{"dtype", "x"}, {"torch_dtype", "float32"}}}};
+       {{"dtype", "float32"}, {"torch_dtype", "float32"}}}};
   for (const Row& row : table) {
     const Json after = edit(row.before, {.torch_dtype = row.dtype});
     EXPECT_EQ(after, row.after);
@@ -189,7 +189,7 @@ TEST(EditConfig, TranslatesHuggingFacesConfigThereAndBack) {
   const Json original = edit(kHf, {.to = Layout::original});
   EXPECT_FALSE(original.contains("quantization_config"));
   EXPECT_EQ(original["rope_ntk_beta"], 31.0);
-  const std::string back = edit_config(original.dump(), "config.json", {.to = Layout::hf});
+  const std::string back = edit_config(original.dump(), "config.json", {.to = Layout::hf}).text;
   const GptOssConfig a = parse(kHf);
   const GptOssConfig b = parse(back);
   EXPECT_EQ(a.num_local_experts, b.num_local_experts);
@@ -257,7 +257,7 @@ TEST(ParseConfig, DoesNotRepeatALongTextThatItCannotRead) {
 
 TEST(EditConfig, WritesWhatItCanRead) {
   const std::string text = R"({"num_experts": 3, "num_hidden_layers": 100000})";
-  const std::string edited = edit_config(text, "config.json", {.to = Layout::hf});
+  const std::string edited = edit_config(text, "config.json", {.to = Layout::hf}).text;
   EXPECT_EQ(parse(edited).num_hidden_layers, 100'000);
 }
 

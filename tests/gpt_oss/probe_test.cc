@@ -63,7 +63,7 @@ TEST(Probe, UnderstandsEveryLayout) {
 
 TEST(Probe, InfersTheSizesWithoutConfig) {
   for (const Kind& kind : kinds()) {
-    const Description description = probe(make_catalog(kind.stored), {}, std::nullopt);
+    const Description description = probe(make_catalog(kind.stored), {}, {});
     EXPECT_EQ(findings(description), Findings()) << kind.text;
     const GptOssConfig& config = description.config;
     EXPECT_EQ(config.num_hidden_layers, 2) << kind.text;
@@ -89,11 +89,11 @@ TEST(Probe, SaysWhatIsMissingWhereNothingTellsASize) {
   Catalog catalog = {
       stored_tensor("model.layers.0.mlp.router.weight", DType::BF16, {3, 64}),
       stored_tensor("model.layers.0.self_attn.q_proj.weight", DType::BF16, {32, 64})};
-  const Description description = probe(catalog, {}, std::nullopt);
+  const Description description = probe(catalog, {}, {});
   EXPECT_EQ(findings(description)[0],
             fatal(ErrorCode::invalid_config, "model.layers.0.mlp.router.weight"));
   catalog = {stored_tensor("block.0.attn.qkv.weight", DType::BF16, {64, 64})};
-  EXPECT_EQ(findings(probe(catalog, {}, std::nullopt))[0],
+  EXPECT_EQ(findings(probe(catalog, {}, {}))[0],
             fatal(ErrorCode::invalid_config, "block.0.attn.qkv.weight"));
 }
 
@@ -107,7 +107,7 @@ TEST(Probe, TakesNoSizeFromWildShapes) {
     for (const StoredTensor& tensor : make_catalog({.packed = true})) {
       catalog.push_back(wild(tensor.name.c_str(), shape));
     }
-    const Description description = probe(catalog, {}, std::nullopt);
+    const Description description = probe(catalog, {}, {});
     EXPECT_EQ(description.config.hidden_size, 0);
     EXPECT_TRUE(description.parameters.empty());
     for (const Problem& problem : description.problems)
@@ -331,7 +331,7 @@ TEST(Probe, MissesALayerInTheMiddle) {
        {std::pair(Layout::hf, "model.layers.1."), std::pair(Layout::original, "block.1.")}) {
     Catalog catalog = make_catalog({.layout = layout, .packed = true}, config);
     std::erase_if(catalog, [&](const StoredTensor& t) { return t.name.starts_with(prefix); });
-    for (const auto& given : {std::optional(config), std::optional<GptOssConfig>()}) {
+    for (const ConfigFacts& given : {ConfigFacts(config), ConfigFacts()}) {
       const Description description = probe(catalog, {}, given);
       EXPECT_EQ(findings(description), Findings({fatal(ErrorCode::missing_layer, "")}));
       const std::string& text = description.problems[0].text;
@@ -353,16 +353,29 @@ TEST(Probe, CountsLayersByTheConfig) {
 TEST(Probe, SaysLittleAboutAWildLayerNumber) {
   Catalog catalog = with(make_catalog({}),
                          stored_tensor("model.layers.999999.self_attn.sinks", DType::BF16, {4}));
-  const auto found = findings(probe(catalog, {}, std::nullopt));
+  const auto found = findings(probe(catalog, {}, {}));
   EXPECT_EQ(std::ranges::count(found, ErrorCode::missing_layer, &Finding::code), 8);
   EXPECT_LT(found.size(), 20U);
 }
 
-TEST(Probe, WarnsOfAParameterThatOtherLayersHave) {
-  const Catalog catalog = without(make_catalog({}), "layers.1.self_attn.sinks");
-  const Description description = probe_with_config(catalog);
-  EXPECT_EQ(findings(description), Findings({warning(ErrorCode::missing_tensor, "")}));
-  EXPECT_NE(description.problems[0].text.find("attention sinks"), std::string::npos);
+// Every kind, missing from one layer and from all: only biases may be, which count as zero.
+TEST(Probe, JudgesParametersThatAreMissing) {
+  for (const KindRow& row : kKindRows) {
+    for (const bool everywhere : {false, true}) {
+      if (!row.per_layer && !everywhere) continue;
+      Catalog catalog = make_catalog({});
+      std::erase_if(catalog, [&](const StoredTensor& tensor) {
+        const auto match = match_name(Layout::hf, "flex", tensor.name);
+        return match && match->rows[0].kind == row.kind && (everywhere || match->layer == 1);
+      });
+      const Description description = probe_with_config(catalog);
+      const bool is_bias = std::string_view(row.words).ends_with("bias");
+      EXPECT_EQ(findings(description), Findings({is_bias ? warning(ErrorCode::missing_tensor, "")
+                                                         : fatal(ErrorCode::missing_tensor, "")}))
+          << row.words << everywhere;
+      EXPECT_NE(description.problems[0].text.find(row.words), std::string::npos);
+    }
+  }
 }
 
 TEST(Probe, RefusesExpertsOfWhichNoTableKnowsOneHalf) {
@@ -387,9 +400,18 @@ TEST(Probe, AnExpertMoreThanThereAreIsNotStale) {
             Findings({warning(ErrorCode::missing_tensor, dense.c_str())}));
 }
 
-TEST(Probe, WarnsOfAMissingTopLevel) {
-  EXPECT_EQ(findings(probe_with_config(without(make_catalog({}), "lm_head.weight"))),
-            Findings({warning(ErrorCode::missing_tensor, "")}));
+TEST(Probe, TakesTheEmbeddingForATiedHead) {
+  const Catalog catalog = without(make_catalog({}), "lm_head.weight");
+  EXPECT_EQ(findings(probe_with_config(catalog)), Findings({fatal(ErrorCode::missing_tensor, "")}));
+  EXPECT_EQ(findings(probe(catalog, {}, {})), Findings({warning(ErrorCode::missing_tensor, "")}));
+  ConfigFacts config = kConfig;
+  config.ties_head = true;
+  const Description description = probe(catalog, {}, config);
+  EXPECT_EQ(findings(description), Findings());
+  const SourceParameter& tied = description.parameters.back();
+  EXPECT_EQ(tied.parameter.kind, ParameterKind::head);
+  EXPECT_TRUE(tied.form.tied);
+  EXPECT_EQ(catalog[tied.form.tensor].name, "model.embed_tokens.weight");
 }
 
 TEST(Probe, ListsUnknownNames) {
@@ -401,12 +423,14 @@ TEST(Probe, ListsUnknownNames) {
   EXPECT_EQ(catalog[description.unknown[0]].name, "model.layers.0.extra");
 }
 
-TEST(Probe, KeepsOtherPrefixes) {
-  Catalog catalog = make_catalog({.packed = true});
-  for (StoredTensor& tensor : catalog) tensor.name.insert(0, "language_model.");
+TEST(Probe, DoesNotTakeAnotherModelForThisOne) {
+  const std::string other = "vision.model.layers.1.self_attn.sinks";
+  const Catalog catalog =
+      with(make_catalog({.packed = true}), stored_tensor(other, DType::BF16, {7}));
   const Description description = probe_with_config(catalog);
   EXPECT_EQ(findings(description), Findings());
-  EXPECT_EQ(parameter(description, sinks, 1).parameter.prefix, "language_model.model.layers.1.");
+  ASSERT_EQ(description.unknown.size(), 1U);
+  EXPECT_EQ(catalog[description.unknown[0]].name, other);
 }
 
 // As many tensors as a header may have would have as many problems, megabytes of them.
@@ -417,7 +441,7 @@ TEST(Probe, ListsAHundredProblemsOfAKind) {
         "model.layers." + std::to_string(layer) + ".mlp.experts.down_proj_scales";
     catalog.push_back(stored_tensor(name, DType::U8, {1}));
   }
-  const Description description = probe(catalog, {}, std::nullopt);
+  const Description description = probe(catalog, {}, {});
   const auto of_kind =
       std::ranges::count(description.problems, ErrorCode::invalid_config, &Problem::code);
   EXPECT_EQ(of_kind, 101);
@@ -427,7 +451,7 @@ TEST(Probe, ListsAHundredProblemsOfAKind) {
 
 TEST(Probe, TellsHowManyProblemsAreNotListed) {
   std::vector<MissingName> missing(250, {"model.layers.0.self_attn.sinks", "gone", false});
-  const Description description = probe({}, missing, std::nullopt);
+  const Description description = probe({}, missing, {});
   ASSERT_EQ(description.problems.size(), 101U);
   EXPECT_EQ(description.problems[0].code, ErrorCode::missing_shard);
   EXPECT_EQ(description.problems[100].text, "and 150 more problems of this kind (missing_shard)");
