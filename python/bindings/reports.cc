@@ -30,6 +30,7 @@ nb::object to_python(const Difference& difference);
 nb::object to_python(const WeightPair& pair);
 nb::object to_python(const ComparedParameter& parameter);
 nb::object to_python(const InspectedShard& shard);
+nb::object to_python(const InspectedKind& kind);
 nb::object to_python(const DamagedFile& file);
 nb::object to_python(const std::string& text) {
   return nb::cast(text);

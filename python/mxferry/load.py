@@ -49,7 +49,8 @@ def load_into(
     progress: called with the bytes done and in total, on the calling thread.
 
     Names may contain what torch.compile, DDP, FSDP, checkpoint wrappers and PEFT add, and have
-    another prefix than "model."; PEFT's adapters and `_extra_state` are not filled. Returns the names that only one side has.
+    another prefix than "model."; PEFT's adapters and `_extra_state` are not filled. Returns the
+    names that only one side has.
 
     Raises Error: missing_tensor (strict), wrong_shape, wrong_dtype, unsupported, and the errors of
     reading, after which the tensors may be partly filled.

@@ -4,7 +4,7 @@ import json
 import re
 import unittest
 
-from checkpoints import INDEX, Tensor, names, read, read_file, replace_weights, write_file
+from checkpoints import INDEX, Tensor, names, read, replace_weights, write_file
 from command import DONE, SOURCE, USAGE, CommandTest
 
 LAYERS = 3
