@@ -110,17 +110,32 @@ void print_kinds(const InspectReport& report) {
   }
 }
 
+// A path as a shell reads it.
+std::string shell_word(const std::string& path) {
+  constexpr std::string_view kPlain =
+      "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_-./@+=,:";
+  const std::string shown = printable(path);
+  const bool is_plain = shown.find_first_not_of(kPlain) == std::string::npos;
+  return is_plain || shown.find('\'') != std::string::npos ? shown : "'" + shown + "'";
+}
+
 // What a reader of the page may do next.
 void print_next(const InspectReport& report) {
   if (!report.layout || has(report, Severity::fatal)) return;
-  const bool needs_repair = has(report, Severity::note);
+  const bool needs_repair = std::ranges::any_of(report.problems, [](const Problem& problem) {
+    return problem.severity == Severity::note && problem.code != ErrorCode::not_a_checkpoint;
+  });
+  const bool is_mixed = std::ranges::any_of(report.kinds, [](const InspectedKind& kind) {
+    return kind.form.find("MXFP4") != std::string::npos && kind.form != "MXFP4";
+  });
   if (!report.programs.empty() && !needs_repair) {
     fmt::print("{}", wrapped("Loads in: ", 2, report.programs + "."));
   }
-  const std::string command = "mxferry convert " + printable(report.path.string()) + " OUT --to ";
-  if (needs_repair) {
+  const std::string command = "mxferry convert " + shell_word(report.path.string()) + " OUT --to ";
+  if (needs_repair && !is_mixed) {
     fmt::print("{}", wrapped("Put right by: ", 2,
                              command + std::string(name(*report.layout)) +
+                                 (report.attn == "te" ? " --attn te" : "") +
                                  (report.packed ? " --dtype mxfp4" : "")));
   } else {
     fmt::print("{}", wrapped("Convert with: ", 2, command + kLayoutNames + " [--dtype mxfp4]"));

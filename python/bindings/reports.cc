@@ -118,6 +118,12 @@ nb::object to_python(const TensorTotal& total) {
   return dataclass("TensorTotal")("tensors"_a = total.tensors, "bytes"_a = total.bytes);
 }
 
+nb::object to_python(const InspectedKind& kind) {
+  return dataclass("InspectedKind")("kind"_a = kind.kind, "found"_a = kind.found,
+                                    "expected"_a = kind.expected, "form"_a = kind.form,
+                                    "order"_a = kind.order);
+}
+
 nb::object to_python(const InspectedShard& shard) {
   return dataclass("InspectedShard")("file"_a = shard.file, "tensors"_a = shard.tensors,
                                      "bytes"_a = shard.bytes);
@@ -173,12 +179,6 @@ nb::object to_python(const ConvertReport& report) {
 nb::object to_python(const FinishReport& report) {
   return dataclass("FinishReport")("parts"_a = report.parts, "files"_a = report.files,
                                    "bytes"_a = report.bytes);
-}
-
-nb::object to_python(const InspectedKind& kind) {
-  return dataclass("InspectedKind")("kind"_a = kind.kind, "found"_a = kind.found,
-                                    "expected"_a = kind.expected, "form"_a = kind.form,
-                                    "order"_a = kind.order);
 }
 
 nb::object to_python(const InspectReport& report) {

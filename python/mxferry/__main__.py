@@ -11,6 +11,14 @@ from pathlib import Path
 from .dcp import as_safetensors, is_dcp
 from .errors import Error
 
+# The options that a value follows.
+_VALUED = {
+    f"--{name}"
+    for name in (
+        "to attn dtype dense-dtype exclude quant-mode reference orientation max-shard-size "
+        "dcp-shards threads max-memory rank world"
+    ).split()
+}
 PROGRAM = Path(__file__).with_name("bin") / "mxferry"
 
 
@@ -22,15 +30,33 @@ def main() -> None:
         from .torchrun import run_as_rank
 
         sys.exit(run_as_rank(PROGRAM, arguments))
-    source = next((a for a in arguments[2:] if a[:1] != "-" and is_dcp(Path(a))), None)
-    if source is not None:
-        sys.exit(_run_on_safetensors(arguments, source))
+    place = _source_place(arguments)
+    if place is not None and is_dcp(Path(arguments[place])):
+        sys.exit(_run_on_safetensors(arguments, place))
     os.execv(PROGRAM, arguments)
 
 
-def _run_on_safetensors(arguments: list[str], source: str) -> int:
+def _source_place(arguments: list[str]) -> int | None:
+    """Where the source of a conversion or an inspection stands."""
+    if arguments[1:2] not in (["convert"], ["inspect"]):
+        return None
+    for place in range(2, len(arguments)):
+        if arguments[place][:1] != "-" and arguments[place - 1] not in _VALUED:
+            return place
+    return None
+
+
+def _run_on_safetensors(arguments: list[str], place: int) -> int:
     """Runs the program on a safetensors copy of a checkpoint that it cannot read."""
-    place = arguments.index(source)
+    source = arguments[place]
+    alone = [a for a in arguments if a.split("=")[0] in ("--rank", "--world", "--resume")]
+    if alone:
+        print(
+            f"mxferry: {alone[0]}: a checkpoint of torch.distributed.checkpoint is converted by one"
+            " process, and anew",
+            file=sys.stderr,
+        )
+        return 2
     following = arguments[place + 1] if place + 1 < len(arguments) else ""
     beside = Path(following).absolute().parent if following[:1] not in ("", "-") else Path.cwd()
     try:
@@ -39,7 +65,7 @@ def _run_on_safetensors(arguments: list[str], source: str) -> int:
             return subprocess.run([PROGRAM, *arguments[1:]], check=False).returncode
     except Error as error:
         print(f"mxferry: {error}", file=sys.stderr)
-        return 2 if error.category == "usage" else 3
+        return {"usage": 2, "limit": 5}.get(error.category, 3)
 
 
 if __name__ == "__main__":

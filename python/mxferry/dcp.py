@@ -1,7 +1,8 @@
 """Checkpoints of torch.distributed.checkpoint (`.distcp` files) as a source.
 
 PyTorch's own reader reads them, into the mapped pages of a temporary safetensors file: memory holds
-one saved piece at a time.
+one saved piece at a time. Their metadata is a pickle, which can run code: only trusted checkpoints
+of this kind may be read.
 """
 
 import contextlib
@@ -25,8 +26,7 @@ _DTYPES = {
 }
 # What trainers save beside a model's weights.
 _TRAINING_STATE = re.compile(
-    r"(^|\.)(optim|optimizer|optimizers|lr_scheduler|scheduler|rng_state|dataloader|train_state)\b"
-    r"|exp_avg"
+    r"(^|\.)(optim|lr_scheduler|scheduler|rng|dataloader|train_state)[^.]*\.|exp_avg|momentum_buffer"
 )
 
 
@@ -67,18 +67,25 @@ def _weights(source: Path) -> dict[str, Any]:
     from torch.distributed.checkpoint import FileSystemReader
     from torch.distributed.checkpoint.metadata import TensorStorageMetadata
 
-    entries = FileSystemReader(source).read_metadata().state_dict_metadata
+    try:
+        entries = FileSystemReader(source).read_metadata().state_dict_metadata
+    except Exception as error:
+        reason = f"its .metadata cannot be read: {error}"
+        raise _error("not_a_checkpoint", source, reason) from error
     tensors = {
         name: entry
         for name, entry in entries.items()
         if isinstance(entry, TensorStorageMetadata) and not _TRAINING_STATE.search(name)
     }
+    for name, entry in list(tensors.items()):
+        dtype = str(entry.properties.dtype)
+        if dtype in _DTYPES:
+            continue
+        if "layers." in name:
+            raise _error("unsupported", source, f"tensor '{name}': its dtype, {dtype}, is not read")
+        del tensors[name]  # a count of steps or the like
     if not tensors:
         raise _error("not_a_checkpoint", source, "it has no weights of a model")
-    for name, entry in tensors.items():
-        dtype = str(entry.properties.dtype)
-        if dtype not in _DTYPES:
-            raise _error("unsupported", source, f"tensor '{name}': its dtype, {dtype}, is not read")
     return dict(sorted(tensors.items(), key=lambda item: -_size_of(item[1])))
 
 
@@ -105,7 +112,10 @@ def _write(source: Path, path: Path) -> None:
         file.write(struct.pack("<Q", len(text)) + text)
         file.flush()
         # A write to mapped pages that the disk has no room for would end the process.
-        os.posix_fallocate(file.fileno(), 0, start + end)
+        try:
+            os.posix_fallocate(file.fileno(), 0, start + end)
+        except OSError as error:
+            raise _error("not_enough_disk", path, f"{error.strerror}: {end} bytes") from error
     mapped = torch.from_file(str(path), shared=True, size=start + end, dtype=torch.uint8)
     memory = {}
     for name, entry in tensors.items():
@@ -120,5 +130,5 @@ def _write(source: Path, path: Path) -> None:
 
 
 def _error(code: str, source: Path, text: str) -> Error:
-    category = "usage" if code == "unsupported" else "source"
+    category = {"unsupported": "usage", "not_enough_disk": "limit"}.get(code, "source")
     return Error(f"{os.fspath(source)}: {text}", code, category, file=os.fspath(source))

@@ -342,9 +342,10 @@ void FolderReader::report_collision(const ShardFile& shard, const ShardFile& oth
 void FolderReader::note_missing_entries(const ShardIndex& index) {
   auto found = folder_.tensors.begin();
   for (const auto& [tensor, file] : index.weight_map) {
-    if (found != folder_.tensors.end() && found->info.name == tensor) {
-      ++found;
-    } else if (!unreadable_.contains(file)) {
+    // Tensors that the index lacks lie in between.
+    while (found != folder_.tensors.end() && found->info.name < tensor) ++found;
+    if (found != folder_.tensors.end() && found->info.name == tensor) continue;
+    if (!unreadable_.contains(file)) {
       const bool file_exists =
           std::ranges::binary_search(folder_.shards, file, {}, &ShardFile::name);
       folder_.missing.push_back({.tensor = tensor, .file = file, .file_exists = file_exists});

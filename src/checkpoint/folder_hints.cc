@@ -44,13 +44,15 @@ struct OtherFormat {
   std::string_view advice;
 };
 
-constexpr std::array<OtherFormat, 7> kOtherFormats = {{
+constexpr std::array<OtherFormat, 8> kOtherFormats = {{
     {".distcp", "common.pt", "Megatron's torch_dist checkpoint",
      "Export it to Hugging Face's format, with AutoBridge.export_ckpt() of Megatron-Bridge, and "
      "convert that"},
-    {".distcp", "", "a checkpoint of torch.distributed.checkpoint",
+    {".distcp", ".metadata", "a checkpoint of torch.distributed.checkpoint",
      "The Python package reads it: run `python -m mxferry` with the same arguments, and put "
      "config.json into the folder"},
+    {".distcp", "", "a part of a checkpoint of torch.distributed.checkpoint",
+     "Its .metadata is missing: copy or save it again"},
     {"zero_to_fp32.py", "", "a DeepSpeed checkpoint",
      "Run `python zero_to_fp32.py . OUT --safe_serialization` in it, and convert OUT"},
     {"pytorch_model.bin.index.json", "", "PyTorch's pickled weights",

@@ -133,6 +133,8 @@ class Switch {
     const std::set<std::string> install(publication_.install.begin(), publication_.install.end());
     std::vector<std::string> old;
     for (const std::string& name : publication_.remove) {
+      const fs::path parent = (destination_ / name).parent_path();
+      if (parent != destination_ && !is_real_folder(parent)) continue;  // behind a link
       const bool is_known = is_checkpoint_name(name) || install.contains(name);
       if (is_known && (!install.contains(name) || waiting_.contains(name))) old.push_back(name);
     }
@@ -210,15 +212,21 @@ class Switch {
   std::set<std::string> waiting_;  // files that are still in the work
 };
 
-void refuse_folders(const fs::path& destination, const std::vector<std::string>& files) {
+// Nothing is written through a link.
+void refuse_links(const fs::path& destination, const std::vector<std::string>& files) {
   for (const std::string& name : files) {
     const fs::path parent = (destination / name).parent_path();
-    if (parent != destination && is_there(parent) && !is_real_folder(parent)) {
-      throw Error(ErrorCode::destination_exists,
-                  {.problem = "a file or a link has the name of a folder that is to be written",
-                   .file = parent,
-                   .advice = "Move it away, then run `mxferry finish` on the destination"});
-    }
+    if (parent == destination || !is_there(parent) || is_real_folder(parent)) continue;
+    throw Error(ErrorCode::destination_exists,
+                {.problem = "a file or a link has the name of a folder that is to be written",
+                 .file = parent,
+                 .advice = "Move it away, then run `mxferry finish` on the destination"});
+  }
+}
+
+void refuse_folders(const fs::path& destination, const std::vector<std::string>& files) {
+  refuse_links(destination, files);
+  for (const std::string& name : files) {
     if (!is_real_folder(destination / name)) continue;
     throw Error(ErrorCode::destination_exists,
                 {.problem = "a folder has the name of a file that is to be written",
@@ -274,6 +282,7 @@ void publish(const fs::path& destination, const fs::path& work,
 void complete_publication(const fs::path& destination) {
   if (!is_there(publication_path(destination))) return;
   const Publication publication = read_publication(destination);
+  refuse_links(destination, publication.install);
   Switch(destination, publication).run();
 }
 

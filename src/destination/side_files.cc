@@ -56,8 +56,12 @@ std::vector<std::string> side_files(const std::filesystem::path& folder,
   std::vector<std::string> names;
   add_side_files(folder, "", names, warnings);
   const std::string templates(kTemplatesFolder);
-  if (is_real_folder(folder / templates.substr(0, templates.size() - 1))) {
+  const std::string name = templates.substr(0, templates.size() - 1);
+  if (is_real_folder(folder / name)) {
     add_side_files(folder, templates, names, warnings);
+  } else if (is_folder(folder / name)) {
+    warnings.push_back({Severity::warning, ErrorCode::not_a_checkpoint, name, "",
+                        "the folder is a link; its files are not carried along"});
   }
   return names;
 }

@@ -49,6 +49,14 @@ std::int64_t size_value(const Json& json, std::string_view key, const std::files
                .found = entry->dump().substr(0, 80)});
 }
 
+// The part of a larger model's config that describes gpt-oss; null if the config is its own.
+const Json* text_config(const Json& config) {
+  const auto inner = config.find("text_config");
+  const bool is_larger = inner != config.end() && inner->is_object() &&
+                         config.value("num_local_experts", Json()).is_null();
+  return is_larger ? &*inner : nullptr;
+}
+
 Json quantization_config(QuantizationConfig style) {
   switch (style) {
     case QuantizationConfig::mlx:
@@ -145,6 +153,7 @@ class Editor {
       : hf_(hf), edit_(edit), problems_(problems) {}
 
   void run() {
+    set_sizes();
     set_quantization();
     set_dtype();
     set_architecture();
@@ -159,6 +168,45 @@ class Editor {
   void note(std::string text) {
     problems_.push_back(
         {Severity::note, ErrorCode::invalid_config, "config.json", "", std::move(text)});
+  }
+
+  void warn(std::string text) {
+    problems_.push_back(
+        {Severity::warning, ErrorCode::invalid_config, "config.json", "", std::move(text)});
+  }
+
+  // Sizes that it lacks or cannot have: loaders would take another model's.
+  void set_sizes() {
+    for (const SizeKey& key : kSizeKeys) {
+      const std::int64_t size = edit_.sizes.*key.field;
+      const std::string name(key.hf);
+      if (size == 0 || !hf_.value(name, Json()).is_null() || hf_.contains("block_configs"))
+        continue;
+      hf_[name] = size;
+      note("it has no " + name + "; the target has that of the tensors, " + std::to_string(size));
+    }
+    const std::int64_t experts = edit_.sizes.num_local_experts;
+    for (const char* const key : {"num_experts_per_tok", "experts_per_token"}) {
+      const Json active = hf_.value(key, Json());
+      if (experts == 0 || !active.is_number_integer() || active <= experts) continue;
+      hf_[key] = experts;
+      warn(std::string(key) + " is " + active.dump() + ", more than the experts; it is " +
+           std::to_string(experts) + " in the target");
+    }
+    set_layer_types();
+  }
+
+  void set_layer_types() {
+    const auto types = hf_.find("layer_types");
+    const auto layers = static_cast<std::size_t>(edit_.sizes.num_hidden_layers);
+    if (types == hf_.end() || !types->is_array() || layers == 0 || types->size() == layers) return;
+    if (layers > kMostConfigValues / 2) return;
+    warn("layer_types is for " + std::to_string(types->size()) + " layers, not " +
+         std::to_string(layers) + "; it is cut, or goes on in turn, in the target");
+    while (types->size() > layers) types->erase(types->size() - 1);
+    while (types->size() < layers) {
+      types->push_back(types->size() % 2 == 0 ? "sliding_attention" : "full_attention");
+    }
   }
 
   void set_quantization() {
@@ -194,6 +242,7 @@ class Editor {
 
   // transformers 5 writes `dtype` where 4 wrote `torch_dtype`, and reads the former first.
   void set_dtype() {
+    if (hf_.contains("torch_dtype") && hf_.value("dtype", Json(0)).is_null()) hf_.erase("dtype");
     const bool has_both = hf_.contains("dtype") && hf_.contains("torch_dtype");
     if (edit_.torch_dtype) {
       const bool new_key = hf_.contains("dtype");
@@ -208,11 +257,11 @@ class Editor {
   void spell_rope_as_before() {
     const auto given = hf_.find("rope_parameters");
     if (given == hf_.end() || !given->is_object()) return;
+    const auto old = hf_.find("rope_scaling");
+    if (old != hf_.end() && old->is_object() && !old->empty()) return;
     Json scaling = *given;
     const Json theta = scaling.value("rope_theta", Json());
     scaling.erase("rope_theta");
-    const bool is_there = hf_.contains("rope_scaling") && hf_["rope_scaling"] == scaling;
-    if (is_there && (theta.is_null() || hf_.value("rope_theta", Json()) == theta)) return;
     hf_["rope_scaling"] = std::move(scaling);
     if (!theta.is_null()) hf_["rope_theta"] = theta;
     note("rope_parameters is written as rope_scaling and rope_theta too, which mlx-lm reads");
@@ -245,7 +294,11 @@ GptOssConfig parse_config(const std::string& text, const std::filesystem::path& 
 }
 
 ConfigFacts parse_facts(const std::string& text, const std::filesystem::path& file) {
-  const Json json = parse_config_object(text, file);
+  Json json = parse_config_object(text, file);
+  if (const Json* const inner = text_config(json)) {
+    const Json taken = *inner;
+    json = taken;
+  }
   ConfigFacts facts;
   facts.is_there = true;
   for (const SizeKey& key : kSizeKeys) {
@@ -268,11 +321,25 @@ EditedConfig edit_config(const std::string& text, const std::filesystem::path& f
                          const ConfigEdit& edit) {
   Json json = parse_config_object(text, file);
   EditedConfig edited;
+  if (const Json* const inner = text_config(json)) {
+    const Json taken = *inner;
+    json = taken;
+    if (!json.contains("architectures")) json["architectures"] = {"GptOssForCausalLM"};
+    edited.problems.push_back({Severity::note, ErrorCode::invalid_config, "config.json", "",
+                               "it is that of a larger model; the target has its text_config"});
+  }
   // The config's style need not match the layout of the weights: most layouts share one.
   const bool is_original = json.contains("num_experts") && !json.contains("num_local_experts");
   if (layout_table(edit.to).config == ConfigStyle::original) {
     std::vector<std::string> warnings;
-    if (!is_original) json = original_from_hf(json, file, warnings);
+    if (!is_original) {
+      for (const SizeKey& key : kSizeKeys) {
+        const std::int64_t size = edit.sizes.*key.field;
+        const std::string name(key.hf);
+        if (size > 0 && json.value(name, Json()).is_null()) json[name] = size;
+      }
+      json = original_from_hf(json, file, warnings);
+    }
     for (std::string& warning : warnings) {
       edited.problems.push_back(
           {Severity::warning, ErrorCode::invalid_config, "config.json", "", std::move(warning)});

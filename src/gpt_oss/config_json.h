@@ -25,6 +25,7 @@ struct ConfigEdit {
   std::optional<DType> torch_dtype = {};  // to set; nullopt: unchanged
   bool has_head = true;                   // of its own, or tied
   bool adds_head = false;                 // a tied head becomes a tensor of its own
+  GptOssConfig sizes = {};                // of the tensors; 0: unknown
 };
 
 struct EditedConfig {

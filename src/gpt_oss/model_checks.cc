@@ -143,7 +143,9 @@ struct Mark {
 };
 
 // PEFT's tuners (peft/tuners/lora/layer.py), and NeMo AutoModel's.
-constexpr std::array<Mark, 7> kAdapterMarks = {{{".lora_A."},
+constexpr std::array<Mark, 9> kAdapterMarks = {{{".lora_A."},
+                                                {".modules_to_save."},
+                                                {".original_module."},
                                                 {".lora_B."},
                                                 {".lora_embedding_"},
                                                 {".lora_magnitude_vector"},

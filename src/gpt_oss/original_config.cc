@@ -19,6 +19,10 @@ constexpr double kBetaFast = 32.0;
 constexpr double kBetaSlow = 1.0;
 constexpr int kContext = 4096;
 
+bool is_given(const Json& object, const char* key) {
+  return object.contains(key) && !object[key].is_null();
+}
+
 // YaRN as OpenAI's code computes it.
 struct Rope {
   Json theta = 150000;
@@ -29,23 +33,24 @@ struct Rope {
 };
 
 // Reads the position embedding of a Hugging Face config: transformers 5 writes `rope_parameters`,
-// 4 wrote `rope_scaling` beside `rope_theta`. Whatever has no meaning for OpenAI's code is an
-// error: a default in its place would make another model.
+// 4 wrote `rope_scaling` beside `rope_theta`. Of both, a `rope_scaling` that is not empty is read,
+// as in transformers (5.18, modeling_rope_utils.py). Whatever has no meaning for OpenAI's code is
+// an error: a default in its place would make another model.
 class RopeReader {
  public:
   RopeReader(const Json& hf, const std::filesystem::path& file)
       : hf_(hf),
         file_(file),
-        key_(hf.contains("rope_parameters") && !hf["rope_parameters"].is_null() ? "rope_parameters"
-                                                                                : "rope_scaling") {}
+        key_(is_given(hf, "rope_scaling") && !hf["rope_scaling"].empty() ? "rope_scaling"
+                                                                         : "rope_parameters") {}
 
   Rope read(std::vector<std::string>& warnings) const {
     Rope rope;
-    if (hf_.contains("rope_theta")) rope.theta = number(hf_, "rope_theta");
-    if (!hf_.contains(key_)) return rope;
+    if (is_given(hf_, "rope_theta")) rope.theta = number(hf_, "rope_theta");
+    if (!is_given(hf_, key_.c_str())) return rope;
     const Json& given = hf_[key_];
     if (!given.is_object()) refuse(key_, "an object", given);
-    if (given.contains("rope_theta")) rope.theta = number(given, "rope_theta");
+    if (is_given(given, "rope_theta")) rope.theta = number(given, "rope_theta");
     const Json type = given.value("rope_type", given.value("type", Json("default")));
     if (type == "default") {
       rope.factor = 1.0;
@@ -61,14 +66,15 @@ class RopeReader {
   void read_yarn(const Json& given, Rope& rope, std::vector<std::string>& warnings) const {
     if (!given.contains("factor")) refuse(key_ + ".factor", "a number", Json());
     rope.factor = number(given, "factor");
-    if (given.contains("beta_fast")) rope.beta_fast = number(given, "beta_fast");
-    if (given.contains("beta_slow")) rope.beta_slow = number(given, "beta_slow");
-    if (given.contains("original_max_position_embeddings")) {
+    if (is_given(given, "beta_fast")) rope.beta_fast = number(given, "beta_fast");
+    if (is_given(given, "beta_slow")) rope.beta_slow = number(given, "beta_slow");
+    if (is_given(given, "original_max_position_embeddings")) {
       rope.context = number(given, "original_max_position_embeddings");
+    } else if (is_given(hf_, "max_position_embeddings")) {
+      rope.context = number(hf_, "max_position_embeddings");
     }
     for (const char* const key : {"attention_factor", "mscale", "mscale_all_dim"}) {
-      if (given.contains(key) && !given[key].is_null())
-        refuse(key_ + "." + key, "none", given[key]);
+      if (is_given(given, key)) refuse(key_ + "." + key, "none", given[key]);
     }
     if (given.value("truncate", Json(true)) != false) {
       warnings.push_back(key_ +
@@ -111,6 +117,9 @@ void warn_of_lost_settings(const Json& hf, std::vector<std::string>& warnings) {
           "in layers 0, 2, 4 and so on");
       break;
     }
+  }
+  if (is_given(hf, "block_configs")) {
+    warnings.emplace_back("block_configs is lost; OpenAI's code has one number of experts");
   }
   constexpr double kEpsilon = 1e-5;
   if (hf.value("rms_norm_eps", Json(kEpsilon)) != kEpsilon) {
@@ -160,7 +169,7 @@ Json original_from_hf(const Json& hf, const std::filesystem::path& file,
   warn_of_lost_settings(hf, warnings);
   Json original = Json::object();
   const auto take = [&](const char* key, const char* from, const Json& fallback) {
-    original[key] = hf.contains(from) ? hf[from] : fallback;
+    original[key] = is_given(hf, from) ? hf[from] : fallback;
   };
   take("num_hidden_layers", "num_hidden_layers", 36);
   take("num_experts", "num_local_experts", 128);

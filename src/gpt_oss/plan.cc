@@ -167,7 +167,6 @@ void Planner::add(const SourceParameter& parameter) {
   const Parameter& what = parameter.parameter;
   plan_.has_head |= what.kind == ParameterKind::head;
   if (parameter.form.tied && layout_table(target_.layout).ties_head) return;
-  plan_.adds_head |= parameter.form.tied;
   const bool to_packed = is_expert_weight(what.kind) && target_.dtype == Codec::mxfp4;
   const std::optional<std::string> name =
       tensor_name(target_.layout, target_.attn, what, to_packed ? Piece::blocks : Piece::dense);
@@ -176,7 +175,11 @@ void Planner::add(const SourceParameter& parameter) {
     if (parameter.form.packed) pass_through(parameter.form.scales);
     return;
   }
-  if (!to_packed) return add_dense(parameter, *name);
+  if (!to_packed) {
+    add_dense(parameter, *name);
+    plan_.adds_head |= parameter.form.tied && names_.contains(*name);
+    return;
+  }
   plan_.packed = true;
   if (parameter.form.packed) return add_packed(parameter);
   add_encoded(parameter);

@@ -375,10 +375,13 @@ void Prober::count_experts_by_layer() {
   if (experts_of_layer_.empty()) return;
   const auto [least, most] = std::ranges::minmax(std::views::values(experts_of_layer_));
   if (least == most) return;
-  problems_.note(ErrorCode::wrong_shape, "",
-                 "the layers have " + std::to_string(least) + " to " + std::to_string(most) +
-                     " experts; each is converted with its own, and config.json is carried. "
-                     "transformers' own class has one number for all layers");
+  const std::string text = "the layers have " + std::to_string(least) + " to " +
+                           std::to_string(most) + " experts; each is converted with its own";
+  if (!given.empty()) return problems_.note(ErrorCode::wrong_shape, "", text);
+  problems_.warn(ErrorCode::wrong_shape, "",
+                 text +
+                     ", but config.json has one number for all layers, and transformers' own "
+                     "class too");
 }
 
 // The logical shape, with the experts of the parameter's layer.

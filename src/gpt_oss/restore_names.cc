@@ -121,8 +121,9 @@ std::optional<std::string> top_level_name(const std::string& name, Layout layout
     if (is_per_layer(row.kind)) continue;
     const std::string suffix(row.suffix);
     const bool is_head = row.kind == ParameterKind::head;
-    if (name != trunk + suffix && !(is_head && (name == above + suffix || name == suffix)))
-      continue;
+    const bool is_own =
+        name == trunk + suffix || name == suffix || (is_head && name == above + suffix);
+    if (!is_own) continue;
     return tensor_name(layout, "flex",
                        {row.kind, std::nullopt, published_prefix(row.kind, std::nullopt)},
                        Piece::dense);
@@ -160,9 +161,12 @@ class Restorer {
   }
 
   // The layouts, with what stands before their layers: of the tensors of experts and routers, or
-  // of all layers if there are none.
+  // of all layers if there are none. Far fewer tensors than another trunk's are of another model,
+  // such as a draft model.
   void find_trunks() {
-    std::set<std::pair<std::string, Layout>> of_others;
+    using Trunks = std::map<std::pair<std::string, Layout>, std::size_t>;
+    Trunks of_mixtures;
+    Trunks of_others;
     splits_.resize(names_.size());
     known_.resize(names_.size());
     for (std::size_t i = 0; i < names_.size(); ++i) {
@@ -173,9 +177,14 @@ class Restorer {
       if (!known_[i]) continue;
       const ModelPart part = kind_row(known_[i]->kind).part;
       const bool is_mixture = part == ModelPart::experts || part == ModelPart::router;
-      (is_mixture ? trunks_ : of_others).emplace(splits_[i]->trunk, known_[i]->layout);
+      ++(is_mixture ? of_mixtures : of_others)[{splits_[i]->trunk, known_[i]->layout}];
     }
-    if (trunks_.empty()) trunks_ = std::move(of_others);
+    const Trunks& found = of_mixtures.empty() ? of_others : of_mixtures;
+    std::size_t most = 0;
+    for (const auto& [trunk, count] : found) most = std::max(most, count);
+    for (const auto& [trunk, count] : found) {
+      if (count * 4 >= most) trunks_.insert(trunk);
+    }
   }
 
   // Names that no layout knows stay.
@@ -237,7 +246,7 @@ class Restorer {
       const auto [owner, is_new] = owners.emplace(names_[i], i);
       if (is_new || ++collisions > kMostReported) continue;
       problems_.push_back({Severity::fatal, ErrorCode::name_collision, "", catalog_[i].name,
-                           "'" + catalog_[owner->second].name + "' is the same parameter, '" +
+                           "it and '" + catalog_[owner->second].name + "' would both be '" +
                                names_[i] +
                                "': the files hold two models. Keep the files of one of them"});
     }
@@ -259,6 +268,23 @@ class Restorer {
   std::map<std::string, std::size_t> removed_;  // what, and from how many names
 };
 
+// Whether the name is not that of a tensor outside the layers, or has the usual prefix.
+bool is_published_top_level(const std::string& name) {
+  for (const LayoutTable& table : layout_tables()) {
+    for (const LayoutRow& row : table.rows) {
+      if (is_per_layer(row.kind) || !name.ends_with(row.suffix)) continue;
+      const std::string before = table.keeps_prefix ? published_prefix(row.kind, std::nullopt) : "";
+      if (name == before + std::string(row.suffix)) return true;
+    }
+  }
+  return std::ranges::none_of(layout_tables(), [&](const LayoutTable& table) {
+    return std::ranges::any_of(table.rows, [&](const LayoutRow& row) {
+      return !is_per_layer(row.kind) &&
+             (name == row.suffix || name.ends_with("." + std::string(row.suffix)));
+    });
+  });
+}
+
 // Whether no name has traces and all layers are where the layout of the first known one has them.
 bool is_clean(const Catalog& catalog) {
   std::optional<std::string> trunk;
@@ -266,7 +292,7 @@ bool is_clean(const Catalog& catalog) {
     const std::string& name = tensor.name;
     if (unwrapped(name) != name || without_doubled_ending(name) != name) return false;
     const auto split = split_at_layer(name);
-    if (!split) return true;
+    if (!split) return is_published_top_level(name);
     if (!trunk) {
       const auto known = known_as(*split, split->rest, tensor.dtype);
       if (known) trunk = usual_trunk(layout_table(known->layout));

@@ -81,9 +81,11 @@ void add_config_notes(const SourceCheckpoint& checkpoint, std::vector<Problem>& 
     return p.parameter.kind == ParameterKind::head;
   });
   try {
-    const EditedConfig edited = edit_config(
-        *checkpoint.config_text, "config.json",
-        {.to = *description.layout, .packed = description.packed, .has_head = has_head});
+    const EditedConfig edited = edit_config(*checkpoint.config_text, "config.json",
+                                            {.to = *description.layout,
+                                             .packed = description.packed,
+                                             .has_head = has_head,
+                                             .sizes = description.config});
     problems.insert(problems.end(), edited.problems.begin(), edited.problems.end());
   } catch (const Error& error) {
     if (category(error.code()) == ErrorCategory::system) throw;
@@ -105,8 +107,17 @@ InspectReport inspect(const std::string& source) {
   report.writer = description.writer;
   if (description.layout) {
     const LayoutTable& table = layout_table(*description.layout);
-    report.programs = description.packed ? table.packed_programs : table.dense_programs;
     report.kinds = kinds_of(description);
+    const bool is_mixed = std::ranges::any_of(report.kinds, [](const InspectedKind& kind) {
+      return kind.form.find("MXFP4,") != std::string::npos ||
+             kind.form.find(", MXFP4") != std::string::npos;
+    });
+    const bool is_whole = checkpoint.config_text && !checkpoint.folder.is_distributed &&
+                          !is_mixed &&
+                          (checkpoint.folder.has_index || checkpoint.folder.shards.size() == 1);
+    if (is_whole) {
+      report.programs = description.packed ? table.packed_programs : table.dense_programs;
+    }
   }
   report.has_config = checkpoint.config_text.has_value();
   report.config = description.config;

@@ -89,7 +89,8 @@ EditedConfig edited_config(const ConvertOptions& options, const PreparedConversi
                       .packed = p.plan.packed,
                       .torch_dtype = p.plan.dtype,
                       .has_head = p.plan.has_head,
-                      .adds_head = p.plan.adds_head});
+                      .adds_head = p.plan.adds_head,
+                      .sizes = p.source.description.config});
 }
 
 void refuse_warnings(const std::vector<Problem>& warnings) {
@@ -99,6 +100,18 @@ void refuse_warnings(const std::vector<Problem>& warnings) {
                               .file = warning->file,
                               .tensor = warning->tensor,
                               .advice = "Without --strict this is a warning"});
+}
+
+// Scales of a cache of keys and values are not of the model's weights.
+void refuse_unknown(const std::vector<std::string>& names) {
+  const auto unknown = std::ranges::find_if(names, [](const std::string& name) {
+    return !name.ends_with(".k_scale") && !name.ends_with(".v_scale");
+  });
+  if (unknown == names.end()) return;
+  throw Error(ErrorCode::missing_tensor,
+              {.problem = "no layout knows this name; the tensor would be copied untouched",
+               .tensor = *unknown,
+               .advice = "Without --strict this is a note"});
 }
 
 void summarize(const ConvertOptions& options, PreparedConversion& p) {
@@ -129,7 +142,10 @@ void summarize(const ConvertOptions& options, PreparedConversion& p) {
     std::ranges::move(edited_config(options, p).problems, std::back_inserter(summary.warnings));
   }
   std::ranges::stable_sort(summary.warnings, std::ranges::greater(), &Problem::severity);
-  if (options.strict) refuse_warnings(summary.warnings);
+  if (options.strict) {
+    refuse_warnings(summary.warnings);
+    refuse_unknown(summary.passed_through);
+  }
   summary.threads = p.fit.threads;
   summary.peak_memory = p.fit.peak_memory;
   for (const PlannedShard& shard : summary.shards) summary.disk_needed += shard.bytes;

@@ -105,7 +105,8 @@ ReferenceExperts find_reference_experts(const SourceCheckpoint& source,
     result[theirs->form.scales] = std::move(experts);
   }
   if (all > 0) {
-    notes.push_back({Severity::note, ErrorCode::wrong_shape, "", "",
+    notes.push_back({found < all ? Severity::warning : Severity::note, ErrorCode::wrong_shape, "",
+                     "",
                      "the reference has more experts: " + std::to_string(found) + " of the " +
                          std::to_string(all) + " experts of all layers are found in it"});
   }

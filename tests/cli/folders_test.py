@@ -103,6 +103,16 @@ class Names(FolderTest):
         self.convert("plain", "expected", "--to", "hf")
         self.assertEqual(read(self.folder / "dst"), read(self.folder / "expected") | tower)
 
+    def test_a_draft_model_beside_it_is_carried(self):
+        router = "mtp.layers.0.mlp.router.weight"
+        draft = {router: self.tensors["model." + router.removeprefix("mtp.")]}
+        replace_weights(self.source, self.tensors | draft)
+        self.convert("src", "dst", "--to", "hf", "--dtype", "mxfp4")
+        self.assertEqual(read(self.folder / "dst"), self.tensors | draft)
+        self.assertIn(
+            router, self.convert("src", "dst2", "--to", "hf", "--strict", code=SOURCE).text
+        )
+
     def test_two_models_are_refused(self):
         second = {"module." + name: tensor for name, tensor in self.tensors.items()}
         replace_weights(self.source, self.tensors | second)
@@ -283,6 +293,38 @@ class Config(FolderTest):
         config = self.config("dst")
         self.assertEqual((config["dtype"], config["torch_dtype"]), ("bfloat16", "bfloat16"))
 
+    def test_sizes_that_it_lacks_or_cannot_have(self):
+        expected = self.config()
+        (self.source / "config.json").write_text(json.dumps({"model_type": "gpt_oss"}))
+        self.convert("src", "dst", "--to", "hf", "--dtype", "mxfp4")
+        for key in ("num_local_experts", "num_hidden_layers", "hidden_size", "vocab_size"):
+            self.assertEqual(self.config("dst")[key], expected[key])
+        self.convert("src", "original", "--to", "original", "--dtype", "mxfp4")
+        self.assertEqual(self.config("original")["num_experts"], expected["num_local_experts"])
+        (self.source / "config.json").write_text(
+            json.dumps(expected | {"num_experts_per_tok": 99, "layer_types": ["full_attention"]})
+        )
+        printed = self.convert("src", "dst", "--to", "hf", "--force")
+        self.assertIn("warning: config.json: num_experts_per_tok is 99", printed.text)
+        self.assertEqual(self.config("dst")["num_experts_per_tok"], expected["num_local_experts"])
+        self.assertEqual(len(self.config("dst")["layer_types"]), LAYERS)
+
+    def test_the_config_of_a_larger_model(self):
+        inner = self.config()
+        outer = {"model_type": "vision", "architectures": ["Vision"], "text_config": inner}
+        (self.source / "config.json").write_text(json.dumps(outer))
+        self.rename(lambda name: "language_model." + name)
+        self.assert_same_model("note:", "text_config")
+        self.assertEqual(self.config("dst")["architectures"], ["GptOssForCausalLM"])
+
+    def test_a_dtype_that_is_null(self):
+        self.edit_config()
+        config = self.config() | {"dtype": None, "torch_dtype": "float16"}
+        (self.source / "config.json").write_text(json.dumps(config))
+        self.convert("src", "dst", "--to", "hf", "--dtype", "mxfp4")
+        self.assertNotIn("dtype", self.config("dst"))
+        self.assertEqual(self.config("dst")["torch_dtype"], "float16")
+
     def original(self, code: int = DONE, **values):
         self.edit_config(**values)
         printed = self.convert("src", "original", "--to", "original", "--force", code=code)
@@ -308,6 +350,16 @@ class Config(FolderTest):
             keys = ("theta", "scaling_factor", "ntk_alpha", "ntk_beta")
             self.assertEqual([config["rope_" + key] for key in keys], [10000.0, 8.0, 2.0, 16.0])
             self.assertEqual(config["initial_context_length"], 2048)
+        # As transformers: an old one that is not empty comes first; an empty one counts as none.
+        text, config = self.original(rope_parameters=yarn | {"factor": 4.0}, rope_scaling=old)
+        self.assertEqual(config["rope_scaling_factor"], 8.0)
+        text, config = self.original(rope_parameters=None, rope_scaling={})
+        self.assertEqual(config["rope_scaling_factor"], 32.0)
+        del yarn["original_max_position_embeddings"]
+        text, config = self.original(
+            rope_parameters=yarn, rope_scaling=None, max_position_embeddings=512
+        )
+        self.assertEqual(config["initial_context_length"], 512)
         plain = {"rope_type": "default", "rope_theta": 10000.0}
         _, config = self.original(rope_parameters=plain, rope_scaling=None, rope_theta=None)
         self.assertEqual((config["rope_theta"], config["rope_scaling_factor"]), (10000.0, 1.0))
@@ -333,9 +385,14 @@ class Config(FolderTest):
 class Files(FolderTest):
     def test_a_tensor_that_the_index_lacks(self):
         index = json.loads((self.source / INDEX).read_text())
-        del index["weight_map"]["model.norm.weight"]
-        (self.source / INDEX).write_text(json.dumps(index))
-        self.assert_same_model("note:", "does not list", "model.norm.weight")
+        by_file = list(index["weight_map"].values())
+        for lost in list(index["weight_map"])[::9]:
+            if by_file.count(index["weight_map"][lost]) == 1:
+                continue  # then nothing lists its file
+            rest = {n: f for n, f in index["weight_map"].items() if n != lost}
+            (self.source / INDEX).write_text(json.dumps(index | {"weight_map": rest}))
+            self.assert_same_model("note:", "does not list", lost)
+            self.convert("src", "strict", "--to", "hf", "--force", "--strict")
 
     def test_an_index_of_files_that_are_gone(self):
         text = (self.source / INDEX).read_text()
@@ -377,6 +434,18 @@ class Files(FolderTest):
         self.assertEqual(
             (self.folder / "parts/additional_chat_templates/plain.jinja").read_text(), "{{ x }}"
         )
+
+    def test_a_publication_behind_a_link_moves_nothing(self):
+        self.sample("dst")
+        (self.folder / "elsewhere").mkdir()
+        (self.folder / "elsewhere/a.jinja").write_text("mine")
+        (self.folder / "dst/additional_chat_templates").symlink_to("../elsewhere")
+        name = "additional_chat_templates/a.jinja"
+        publication = {"work": ["convert-0123456789abcdef"], "install": [name], "remove": [name]}
+        (self.folder / "dst/.mxferry").mkdir()
+        (self.folder / "dst/.mxferry/publication").write_text(json.dumps(publication))
+        self.mxferry("finish", "dst", code=USAGE)
+        self.assertEqual((self.folder / "elsewhere/a.jinja").read_text(), "mine")
 
     def test_a_link_in_the_place_of_the_templates_is_not_followed(self):
         (self.source / "additional_chat_templates").mkdir()

@@ -21,6 +21,8 @@ def trained(tmp_path):
     state = {
         "model": {f"_orig_mod.{name}": tensor for name, tensor in model.items()},
         "optim": {"state.0.exp_avg": torch.ones(3), "step": 7},
+        "optimizer_state_dict": {"state.0.step": torch.ones(1)},
+        "steps": torch.tensor(7),
     }
     dcp.save(state, checkpoint_id=tmp_path / "step-7", no_dist=True)
     for file in (tmp_path / "dense").glob("*.json"):
@@ -49,6 +51,18 @@ def test_the_command_takes_it_too(trained):
     assert served.keys() == packed.keys()
     assert all(served[name].equal(tensor) for name, tensor in packed.items())
     assert not list(trained.glob(".mxferry-dcp-*"))
+
+
+def test_a_destination_of_that_kind_is_no_source(trained):
+    command = [sys.executable, "-m", "mxferry", "convert", trained / "dense", trained / "step-7"]
+    subprocess.run([*command, "--to", "hf", "--force"], check=True)
+    assert read(trained / "step-7").keys() == read(trained / "dense").keys()
+
+
+def test_parts_are_refused(trained):
+    command = [sys.executable, "-m", "mxferry", "convert", trained / "step-7", trained / "out"]
+    options = ["--to", "hf", "--rank", "0", "--world", "2"]
+    assert subprocess.run([*command, *options], check=False).returncode == 2
 
 
 def test_config_json_of_the_folder_above(trained):
