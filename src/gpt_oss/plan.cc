@@ -166,7 +166,8 @@ void Planner::pass_through(std::size_t tensor) {
 void Planner::add(const SourceParameter& parameter) {
   const Parameter& what = parameter.parameter;
   plan_.has_head |= what.kind == ParameterKind::head;
-  if (parameter.form.tied && layout_table(target_.layout).ties_head) return;
+  const bool needs_head = target_.adds_tied_head || !layout_table(target_.layout).ties_head;
+  if (parameter.form.tied && !needs_head) return;
   const bool to_packed = is_expert_weight(what.kind) && target_.dtype == Codec::mxfp4;
   const std::optional<std::string> name =
       tensor_name(target_.layout, target_.attn, what, to_packed ? Piece::blocks : Piece::dense);

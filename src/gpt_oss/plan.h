@@ -28,6 +28,8 @@ struct Target {
   // Returns the tensor with the scales of a parameter that is to be quantized, as an index into the
   // catalog of a reference. Empty if there is no reference.
   std::function<std::size_t(const SourceParameter& parameter)> reference_scales = {};
+  // Gives a tied head a tensor even if the layout's programs do without: to fill a model.
+  bool adds_tied_head = false;
 };
 
 // The recipes of one conversion and the tensors that they fill.

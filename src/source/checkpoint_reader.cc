@@ -159,7 +159,8 @@ CheckpointReader::CheckpointReader(const ReaderOptions& options) {
                                                                  .dtype = options.dtype,
                                                                  .dense_dtype = options.dense_dtype,
                                                                  .excluded = {},
-                                                                 .reference_scales = {}});
+                                                                 .reference_scales = {},
+                                                                 .adds_tied_head = true});
 }
 
 CheckpointReader::CheckpointReader(CheckpointReader&&) noexcept = default;

@@ -1,9 +1,13 @@
 """load_into on one process: what is filled, what is refused, what is left alone."""
 
+import json
+
 import mxferry
 import pytest
 import torch
+from folders import read
 from mxferry.staged_fill import fill_staged
+from safetensors.torch import save_file
 
 GATE_UP = "model.layers.1.mlp.experts.gate_and_up_projs"
 DOWN = "model.layers.0.mlp.experts.down_projs"
@@ -78,6 +82,20 @@ def test_wrappers_and_adapters_in_names(model):
     assert mxferry.load_into(named, model) == ([], [])
     assert all(made[name].equal(expected[name]) for name in expected)
     assert named[lora].eq(7).all()
+
+
+def test_a_tied_head_is_filled_from_the_embedding(model):
+    config = json.loads((model / "config.json").read_text()) | {"tie_word_embeddings": True}
+    (model / "config.json").write_text(json.dumps(config))
+    tensors = read(model)
+    del tensors["lm_head.weight"]
+    for file in [*model.glob("*.safetensors"), *model.glob("*.index.json")]:
+        file.unlink()
+    save_file({f"module.{name}": t for name, t in tensors.items()}, model / "model.safetensors")
+    for layout in ("hf", "nemo"):
+        made = empty_state_dict(model, layout=layout)
+        assert mxferry.load_into(made, model, layout=layout) == ([], [])
+        assert made["lm_head.weight"].equal(tensors["model.embed_tokens.weight"])
 
 
 def test_names_that_differ(model):
