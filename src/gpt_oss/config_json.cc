@@ -94,9 +94,12 @@ Json quantization_config(QuantizationConfig style) {
 bool fits(const Json& config, const char* key, QuantizationConfig style) {
   if (!config.contains(key) || !config[key].is_object()) return false;
   const Json wanted = quantization_config(style);
-  return std::ranges::all_of(std::array{"quant_method", "format", "mode"}, [&](const char* word) {
+  const auto has = [&](const char* word) {
     return config[key].value(word, Json()) == wanted.value(word, Json());
-  });
+  };
+  return std::ranges::all_of(std::array{"quant_method", "format", "mode"}, has) &&
+         std::ranges::all_of(std::array{"group_size", "bits"},
+                             [&](const char* word) { return !wanted.contains(word) || has(word); });
 }
 
 std::vector<std::int64_t> experts_by_layer(const Json& config, const std::filesystem::path& file) {
@@ -221,7 +224,7 @@ class Editor {
       hf_.erase(kKey);
     } else if (!fits(hf_, kKey, style)) {
       hf_[kKey] = quantization_config(style);
-    } else if (style == QuantizationConfig::mxfp4 && is_stale(hf_[kKey])) {
+    } else if (is_stale(hf_[kKey])) {
       hf_[kKey] = quantization_config(style);
       note("quantization_config said that experts are dense; it is the published one now");
     }
@@ -232,12 +235,14 @@ class Editor {
   // Whether it has loaders take experts for dense, or make them dense.
   static bool is_stale(const Json& quantization) {
     if (quantization.value("dequantize", Json(false)) != false) return true;
-    const auto kept = quantization.find("modules_to_not_convert");
-    return kept != quantization.end() && kept->is_array() &&
-           std::ranges::any_of(*kept, [](const Json& module) {
-             return module.is_string() &&
-                    module.get_ref<const std::string&>().find("experts") != std::string::npos;
-           });
+    // As Hugging Face and compressed-tensors call the list.
+    return std::ranges::any_of(std::array{"modules_to_not_convert", "ignore"}, [&](auto* key) {
+      const Json kept = quantization.value(key, Json());
+      return kept.is_array() && std::ranges::any_of(kept, [](const Json& module) {
+               return module.is_string() &&
+                      module.get_ref<const std::string&>().find("experts") != std::string::npos;
+             });
+    });
   }
 
   // transformers 5 writes `dtype` where 4 wrote `torch_dtype`, and reads the former first.

@@ -147,6 +147,23 @@ TEST(EditConfig, ReplacesAnotherQuantization) {
   }
 }
 
+TEST(EditConfig, ReplacesAQuantizationThatIsStale) {
+  const std::vector<std::pair<Layout, const char*>> stale = {
+      {Layout::hf, R"({"dequantize": true})"},
+      {Layout::hf, R"({"modules_to_not_convert": ["model.layers.0.mlp.experts"]})"},
+      {Layout::compressed_tensors, R"({"ignore": ["re:.*experts.*"]})"},
+      {Layout::mlx, R"({"group_size": 64})"},
+  };
+  for (const auto& [to, change] : stale) {
+    const ConfigEdit wanted{.to = to, .packed = true};
+    const Json made = edit("{}", wanted);
+    Json config = made;
+    config.erase("quantization");
+    config["quantization_config"].update(Json::parse(change));
+    EXPECT_EQ(edit(config.dump(), wanted), made) << change;
+  }
+}
+
 TEST(EditConfig, SetsTheDtypeUnderTheKeyThatIsThere) {
   struct Row {
     const char* before;
