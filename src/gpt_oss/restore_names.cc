@@ -51,9 +51,10 @@ struct LayerName {
   std::string rest;  // without the number
 };
 
-// Nullopt if no component of a layout is followed by a number.
+// nullopt if no layout's layer component is followed by a number.
 std::optional<LayerName> split_at_layer(const std::string& name) {
-  for (const std::string_view component : {std::string_view("layers"), std::string_view("block")}) {
+  for (const LayoutTable& table : layout_tables()) {
+    const std::string_view component = table.layer_component;
     const std::string text = std::string(component) + ".";
     const std::size_t at = name.rfind(text);
     if (at == std::string::npos || (at > 0 && name[at - 1] != '.')) continue;
@@ -268,7 +269,7 @@ class Restorer {
   std::map<std::string, std::size_t> removed_;  // what, and from how many names
 };
 
-// Whether the name is not that of a tensor outside the layers, or has the usual prefix.
+// Whether the name is as a layout has it, or no layout has one that ends so.
 bool is_published_top_level(const std::string& name) {
   for (const LayoutTable& table : layout_tables()) {
     for (const LayoutRow& row : table.rows) {
